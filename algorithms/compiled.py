@@ -1,0 +1,81 @@
+"""One chunk's meta-gradient as a single compiled graph.
+
+The whole of adapt → predict → loss → gradient, inner derivatives included, is traced once into a flat graph of
+tensor operations (`make_fx` sees through autograd), which torch.compile then fuses: normalise, ReLU and pooling
+become one loop over memory, and no Python is left between operations. Shapes are part of the trace.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from algorithms.learner import Batch, Learner
+
+Chunk = Callable[[Learner, Sequence[Batch], Batch], list[Tensor]]
+"""(learner, supports, query) -> flat outputs, starting with the gradients."""
+
+
+class CompiledChunk:
+    """A drop-in for `chunk` that compiles it for each set of shapes it meets.
+
+    Args:
+        chunk: a pure function of the parameters, the supports and the query that returns tensors. It must not
+            branch on their values or draw random numbers.
+    """
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self._lock = threading.Lock()
+        self._graphs: dict[object, Callable[..., list[Tensor]]] = {}
+
+    def __call__(self, learner: Learner, supports: Sequence[Batch], query: Batch) -> list[Tensor]:
+        """As `chunk`; the first call with new shapes compiles, which takes from half a minute up."""
+        distinct = list({id(s): s for s in supports}.values())
+        order = [next(i for i, d in enumerate(distinct) if d is s) for s in supports]
+        ways = [b.ways for b in (*distinct, query)]
+        tensors = [t for b in (*distinct, query) for t in (b.x, b.y, b.w)]
+        parameters = {name: p.detach() for name, p in learner.named_parameters()}
+        key = (tuple(order), tuple(ways), tuple(t.shape for t in tensors), learner.training)
+        with self._lock, torch.no_grad():
+            if key not in self._graphs:
+                self._graphs[key] = self._compile(learner, order, ways, parameters, tensors)
+        with torch.no_grad():
+            return self._graphs[key](parameters, tensors)
+
+    def _compile(
+        self, learner: Learner, order: list[int], ways: list[int], parameters: dict[str, Tensor], tensors: list[Tensor]
+    ) -> Callable[..., list[Tensor]]:
+        traced = _Traced(learner, self.chunk, order, ways)
+
+        def flat(parameters: dict[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
+            with torch.enable_grad():
+                leaves = {f"learner.{k}": v.detach().requires_grad_() for k, v in parameters.items()}
+                out: list[Tensor] = functional_call(traced, leaves, (tensors,))
+                return out
+
+        graph = make_fx(flat)(parameters, tensors)
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+        options: dict[str, str | int | bool] = {"cpp_wrapper": True} if tensors[0].device.type == "cpu" else {"triton.cudagraphs": True}
+        compiled: Callable[..., list[Tensor]] = torch.compile(graph, fullgraph=True, dynamic=False, options=options)
+        compiled(parameters, tensors)
+        return compiled
+
+
+class _Traced(nn.Module):
+    """The chunk with the learner's parameters swapped for the graph's inputs."""
+
+    def __init__(self, learner: Learner, chunk: Chunk, order: list[int], ways: list[int]) -> None:
+        super().__init__()
+        self.learner = learner
+        self.chunk, self.order, self.ways = chunk, order, ways
+
+    def forward(self, tensors: list[Tensor]) -> list[Tensor]:
+        batches = [Batch(*tensors[3 * i : 3 * i + 3], w) for i, w in enumerate(self.ways)]
+        return self.chunk(self.learner, [batches[i] for i in self.order], batches[-1])

@@ -1,0 +1,158 @@
+"""The contract: what a meta-learner is, and the fold that adapts it.
+
+A task shows a few *weighted examples* and asks for behaviour on more of them. A classifier's example is
+(image, label, 1); a policy's is (observation, action, advantage). Learning from either means raising
+``sum w * log p(y | f(x))``, so one interface serves both worlds.
+
+Shape legend, used in every docstring of this project:
+
+    T tasks, N examples of one task, K classes (ways), D features, A action size, H horizon, E episodes.
+
+**Every tensor carries the task axis first.** A fast parameter has shape (T, *shape), or (1, *shape) where
+all tasks share it. Looping over tasks is therefore T = 1 many times and batching is T = all at once: the
+same code, the same gradient (`algorithms.meta_gradient` chooses the size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.network import Network, Params, forward_pass
+
+NORMS = ("transductive", "running", "support")
+
+
+class Batch(NamedTuple):
+    """Weighted examples of T tasks.
+
+    x: (T, N, ...) inputs. y: (T, N) class labels, or (T, N, A) actions. w: (T, N) weights: 1 for a
+    classifier, the advantage for a policy. ways: K, or 0 where y is an action.
+    """
+
+    x: Tensor
+    y: Tensor
+    w: Tensor
+    ways: int = 0
+
+    def at(self, tasks: slice) -> Batch:
+        """The same examples for a slice of the tasks."""
+        return Batch(self.x[tasks], self.y[tasks], self.w[tasks], self.ways)
+
+
+class Encoded(NamedTuple):
+    """A support as given, and as the learner's rule reads it (see `Learner.encode`)."""
+
+    given: Batch
+    read: Batch
+
+
+class Learner(nn.Module):
+    """Holds the meta-parameters θ. A subclass is one rule that maps support examples to overrides of them.
+
+    A subclass implements `rule`. One whose rule leaves the body as it is and reads only its features says
+    so with ``reads = "features"``; the body then sees a support once, however many updates it serves.
+
+    Args:
+        network: a body, a linear head and a likelihood.
+        norm: whose statistics batch normalisation uses at evaluation: "transductive" (the batch being
+            classified), "running" (averages over training), "support" (the task's own support; before any
+            update, the batch). While training it is always the batch's own.
+    """
+
+    reads = "inputs"
+
+    def __init__(self, network: Network, *, norm: str = "transductive") -> None:
+        super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"norm is {norm!r}; choose one of {', '.join(NORMS)}")
+        self.network = network
+        self.norm = norm
+
+    def begin(self) -> Params:
+        """φ₀(θ): the prior, before any data. Every entry is (1, *shape)."""
+        fast = {name: p.unsqueeze(0) for name, p in self.network.named_parameters()}
+        if self.norm == "running" and not self.training:
+            fast |= {name: b.unsqueeze(0) for name, b in self.network.named_buffers()}
+        return fast
+
+    def encode(self, support: Batch) -> Encoded:
+        """What every update on one support shares: the support, and its features where only they are read."""
+        if self.reads == "inputs":
+            return Encoded(support, support)
+        return Encoded(support, support._replace(x=self.network.features(self.begin(), support.x)))
+
+    def update(self, fast: Params, support: Encoded) -> Params:
+        """φ_{k+1} from φ_k: differentiable in θ where gradients are enabled, without side effect."""
+        if self.norm != "support" or self.training:
+            return self.rule(fast, support.read)
+        statistics = {name for name, _ in self.network.named_buffers()}
+        fast = self.rule({k: v for k, v in fast.items() if k not in statistics}, support.read)
+        with forward_pass() as seen:
+            self.network.features(fast, support.given.x)
+        for name, [(mean, var)] in seen.statistics.items():
+            fast |= {f"body.{name}mean": mean, f"body.{name}var": var}
+        return fast
+
+    def rule(self, fast: Params, support: Batch) -> Params:
+        """The learner's own φ_{k+1}, as a new dictionary."""
+        raise NotImplementedError
+
+    def predict(self, fast: Params, x: Tensor) -> Tensor:
+        """Inputs (T, N, ...) -> the likelihood's parameters (T, N, ...): logits, or means and log-stds."""
+        out: Tensor = self.network(fast, x)
+        return out
+
+    def loss(self, fast: Params, batch: Batch) -> Tensor:
+        """−mean over N of w · log p(y | f(x)), per task: (T,)."""
+        return self._loss(self.predict(fast, batch.x), batch)
+
+    def support_loss(self, fast: Params, support: Batch) -> Tensor:
+        """The same loss of what the rule reads, (T,): the body is passed over where x holds its features."""
+        if self.reads == "inputs":
+            return self.loss(fast, support)
+        return self._loss(self.network.read_out(fast, support.x), support)
+
+    def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return -(batch.w * self.network.likelihood.log_prob(outputs, batch.y)).mean(1)
+
+
+def adapt(learner: Learner, supports: Iterable[Batch]) -> Params:
+    """φ_K: the fold of `update` over K supports, starting from `begin`.
+
+    Vision gives the same support K times and pays for its encoding once; control gives K fresh ones.
+    """
+    fast = learner.begin()
+    previous: Batch | None = None
+    for support in supports:
+        if support is not previous:
+            encoded, previous = learner.encode(support), support
+        fast = learner.update(fast, encoded)
+    return fast
+
+
+def gradient_step(learner: Learner, fast: Params, names: Sequence[str], support: Batch, *, exact: bool = True) -> list[Tensor]:
+    """Per-task gradients of the support loss with respect to the named fast parameters.
+
+    Args:
+        fast: φ_k. The named entries are (T, *shape): see `per_task`.
+        exact: keep the graph, so that the result can be differentiated again (where gradients are enabled).
+
+    Returns:
+        One tensor (T, *shape) a name. The tasks are independent, so the gradient of their losses' sum is
+        each task's own gradient.
+    """
+    outer = torch.is_grad_enabled()
+    create_graph = exact and outer
+    with torch.enable_grad():
+        leaves = [fast[n] if outer else fast[n].detach().requires_grad_() for n in names]
+        loss = learner.support_loss(fast | dict(zip(names, leaves, strict=True)), support).sum()
+        return list(torch.autograd.grad(loss, leaves, create_graph=create_graph))
+
+
+def per_task(fast: Params, names: Sequence[str], tasks: int) -> Params:
+    """φ with the named entries widened from (1, *shape) to (T, *shape), so that each task has its own."""
+    return fast | {n: fast[n].expand(tasks, *fast[n].shape[1:]) for n in names}

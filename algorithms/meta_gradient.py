@@ -1,0 +1,166 @@
+"""The meta-gradient of a meta-batch: tasks looped, batched, or spread over threads, with one result.
+
+Every tensor carries its task axis first, so a *chunk* of tasks is a slice. ``chunk=1`` loops (least memory),
+``chunk=T`` batches (fewest kernel launches); the tasks are independent, so the gradient is the same. On a
+CPU, chunks go to threads of one core each: small convolutions do not scale over cores, but tasks do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from algorithms.compiled import Chunk, CompiledChunk
+from algorithms.learner import Batch, Learner, adapt
+from algorithms.network import BatchNorm, current_pass, forward_pass
+
+Objective = Callable[[Tensor, Batch], Tensor]
+"""Outputs (T, N, ...) and the query they answer -> loss per task, (T,)."""
+
+Out = TypeVar("Out")
+
+
+class Workers:
+    """Runs a function over blocks of tasks, on as many threads as there are blocks to fill.
+
+    Args:
+        threads: cores to use. With fewer blocks than cores, each block gets several.
+        device: where the tensors are. On an accelerator all tasks are one block.
+        autocast: reduced precision for what autocast deems safe, or None.
+    """
+
+    def __init__(self, threads: int, device: str = "cpu", autocast: torch.dtype | None = None) -> None:
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; it must be at least 1")
+        self.threads = threads
+        self.device = device
+        self.autocast = autocast
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+
+    def map(self, run: Callable[[slice], Out], tasks: int) -> list[Out]:
+        """[run(block) ...] over contiguous blocks of range(tasks), in order."""
+        count = min(self.threads, tasks) if self.device == "cpu" else 1
+        bounds = [tasks * i // count for i in range(count + 1)]
+        blocks = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+        if count == 1:
+            torch.set_num_threads(self.threads)
+            with self._precision():
+                return [run(blocks[0])]
+        if count not in self._pools:
+            share = self.threads // count
+            self._pools[count] = ThreadPoolExecutor(count, "tasks", torch.set_num_threads, (share,))
+        enabled = torch.is_grad_enabled()
+
+        def in_mode(block: slice) -> Out:
+            with torch.set_grad_enabled(enabled), self._precision():  # both belong to the thread
+                return run(block)
+
+        return list(self._pools[count].map(in_mode, blocks))
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device, self.autocast, enabled=self.autocast is not None)
+
+
+class MetaGradient(NamedTuple):
+    """What one pass over T tasks gives.
+
+    grads: Σ over tasks of ∂ loss / ∂θ, one tensor for each of `learner.parameters()`.
+    losses: (T,). correct: (T,) share of query labels predicted, NaN where y is an action.
+    statistics: batch-norm layer -> (mean, unbiased variance), each (C,), averaged over all passes.
+    """
+
+    grads: list[Tensor]
+    losses: Tensor
+    correct: Tensor
+    statistics: dict[str, tuple[Tensor, Tensor]]
+
+
+def meta_gradient(
+    learner: Learner,
+    supports: Sequence[Batch],
+    query: Batch,
+    objective: Objective,
+    *,
+    chunk: int,
+    workers: Workers,
+    seed: int = 0,
+    compiled: CompiledChunk | None = None,
+) -> MetaGradient:
+    """Adapt to each task's supports and differentiate its query loss with respect to θ, exactly.
+
+    Args:
+        supports: one batch for each update; each has T tasks. Repeats of one object are encoded once.
+        objective: outputs and query -> (T,).
+        chunk: tasks carried at once; trades memory for time and changes nothing else.
+        seed: of whatever randomness layers use (DropBlock), drawn per chunk.
+        compiled: `CompiledChunk(chunk_outputs(objective))`, to run chunks as compiled graphs.
+    """
+    run = compiled or chunk_outputs(objective)
+
+    def of_chunk(tasks: slice) -> MetaGradient:
+        cut = {id(s): s.at(tasks) for s in supports}
+        generator = torch.Generator(device=query.x.device).manual_seed(seed + tasks.start)
+        with forward_pass(generator):
+            flat = run(learner, [cut[id(s)] for s in supports], query.at(tasks))
+        return _unflatten(learner, flat)
+
+    def of_block(within: slice) -> MetaGradient:
+        starts = range(within.start, within.stop, chunk)
+        return _total([of_chunk(slice(a, min(a + chunk, within.stop))) for a in starts])
+
+    return _total(workers.map(of_block, query.x.shape[0]))
+
+
+def chunk_outputs(objective: Objective) -> Chunk:
+    """The function of one chunk: gradients, losses, accuracies, then a mean and a variance a batch-norm layer."""
+
+    def run(learner: Learner, supports: Sequence[Batch], query: Batch) -> list[Tensor]:
+        current = current_pass()
+        with torch.enable_grad(), forward_pass(current.generator if current else None) as seen:
+            outputs = learner.predict(adapt(learner, supports), query.x)
+            losses = objective(outputs, query)
+            grads = torch.autograd.grad(losses.sum(), list(learner.parameters()), materialize_grads=True)
+        correct = torch.full_like(losses, torch.nan)
+        if query.ways:
+            correct = (outputs.argmax(-1) == query.y).to(losses.dtype).mean(1)
+        pairs = seen.statistics.values()
+        moments = [torch.cat([pair[i] for pair in layer]).mean(0) for layer in pairs for i in (0, 1)]
+        return [*grads, losses.detach(), correct.detach(), *moments]
+
+    return run
+
+
+def _unflatten(learner: Learner, flat: list[Tensor]) -> MetaGradient:
+    n = sum(1 for _ in learner.parameters())
+    layers = [module.name for module in learner.modules() if isinstance(module, BatchNorm)]
+    moments = flat[n + 2 :]
+    statistics = dict(zip(layers, zip(moments[::2], moments[1::2], strict=True), strict=True)) if moments else {}
+    return MetaGradient(flat[:n], flat[n], flat[n + 1], statistics)
+
+
+def _total(parts: Sequence[MetaGradient]) -> MetaGradient:
+    """Sums in the order given, so that a result depends on the blocks and not on which finished first."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = [len(p.losses) for p in parts]
+
+    def mean(name: str, moment: int) -> Tensor:
+        return _sum([p.statistics[name][moment] * n for p, n in zip(parts, sizes, strict=True)]) / sum(sizes)
+
+    return MetaGradient(
+        [_sum(g) for g in zip(*(p.grads for p in parts), strict=True)],
+        torch.cat([p.losses for p in parts]),
+        torch.cat([p.correct for p in parts]),
+        {name: (mean(name, 0), mean(name, 1)) for name in parts[0].statistics},
+    )
+
+
+def _sum(tensors: Sequence[Tensor]) -> Tensor:
+    total = tensors[0].clone()
+    for t in tensors[1:]:
+        total += t
+    return total

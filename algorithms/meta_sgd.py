@@ -1,0 +1,36 @@
+"""Meta-SGD: one gradient step on everything, with a learned rate per parameter.
+
+Li, Zhou, Chen & Li, "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", arXiv 1707.09835 (2017):
+φ = θ − α ∘ ∇ L(θ; support), where α has the shape of θ and is learned with it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from algorithms.learner import Batch, Learner, gradient_step, per_task
+from algorithms.network import Network, Params
+
+
+class MetaSGD(Learner):
+    """Gradient descent on every parameter, each element with its own learned rate.
+
+    Args:
+        inner_lr: the initial value of every rate.
+        first_order: drop the second derivatives from the meta-gradient.
+    """
+
+    def __init__(
+        self, network: Network, *, inner_lr: float, first_order: bool = False, norm: str = "transductive"
+    ) -> None:
+        super().__init__(network, norm=norm)
+        self.first_order = first_order
+        self.rates = nn.ParameterList([torch.full_like(p, inner_lr) for p in network.parameters()])
+
+    def rule(self, fast: Params, support: Batch) -> Params:
+        """One step, elementwise scaled by the learned rates."""
+        names = [name for name, _ in self.network.named_parameters()]
+        fast = per_task(fast, names, support.x.shape[0])
+        grads = gradient_step(self, fast, names, support, exact=not self.first_order)
+        return fast | {n: fast[n] - r * g for n, r, g in zip(names, self.rates, grads, strict=True)}

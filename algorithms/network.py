@@ -1,0 +1,145 @@
+"""Networks whose parameters are an argument: a body, a linear head, and the likelihood they parametrise.
+
+Layers are functions of (x, parameters). Inputs and parameters carry the task axis first; a parameter whose
+task axis is 1 is shared by all tasks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from algorithms.likelihood import Likelihood
+
+Params = dict[str, Tensor]
+"""Parameter overrides φ: name -> (T, *shape), or (1, *shape) where shared by all tasks."""
+
+
+class ForwardPass(NamedTuple):
+    """What one forward pass may use beyond its arguments, and what it leaves behind."""
+
+    generator: torch.Generator | None
+    statistics: dict[str, list[tuple[Tensor, Tensor]]]
+
+
+_PASS: ContextVar[ForwardPass | None] = ContextVar("forward_pass", default=None)
+
+
+@contextlib.contextmanager
+def forward_pass(generator: torch.Generator | None = None) -> Iterator[ForwardPass]:
+    """Scope (one per thread) that hands layers their randomness and collects batch statistics."""
+    this = ForwardPass(generator, {})
+    token = _PASS.set(this)
+    try:
+        yield this
+    finally:
+        _PASS.reset(token)
+
+
+def current_pass() -> ForwardPass | None:
+    """The innermost `forward_pass`, or None outside of any."""
+    return _PASS.get()
+
+
+class Body(Protocol):
+    """An embedding: forward(fast, x) maps (T, N, ...) to features (T, N, D), D = `features`."""
+
+    features: int
+
+    def __call__(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor: ...
+
+
+class Network(nn.Module):
+    """p(y | x): a body, a linear head with `outputs` rows, and a likelihood.
+
+    Args:
+        body: a module that is also a `Body`.
+        outputs: K classes, or A action dimensions.
+        likelihood: what the head's outputs parametrise.
+    """
+
+    def __init__(self, body: nn.Module, outputs: int, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.body = body
+        self.width = int(body.features)  # type: ignore[arg-type]
+        self.head = nn.Linear(self.width, outputs)
+        self.likelihood = likelihood
+
+    def features(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """(T, N, ...) -> (T, N, D)."""
+        out: Tensor = self.body(scoped(fast, "body."), x)
+        return out
+
+    def read_out(self, fast: Mapping[str, Tensor], features: Tensor) -> Tensor:
+        """Features (T, N, D) -> the likelihood's parameters (T, N, ...)."""
+        scores = linear(features, fast["head.weight"], fast["head.bias"])
+        return self.likelihood.parametrise(scoped(fast, "likelihood."), scores)
+
+    def forward(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """(T, N, ...) -> the likelihood's parameters (T, N, ...)."""
+        return self.read_out(fast, self.features(fast, x))
+
+
+def scoped(fast: Mapping[str, Tensor], prefix: str) -> Params:
+    """The entries below a prefix, with the prefix removed."""
+    n = len(prefix)
+    return {name[n:]: value for name, value in fast.items() if name.startswith(prefix)}
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x (T, N, D), weight (T or 1, O, D), bias (T or 1, O) -> (T, N, O)."""
+    if weight.shape[0] == 1 and bias.shape[0] == 1:
+        return F.linear(x, weight[0], bias[0])
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2).expand(x.shape[0], -1, -1))
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of channels, per task.
+
+    The statistics come from `fast` where it holds ``mean`` and ``var``, else from the batch itself, per
+    task; the latter are also left in the current `forward_pass`, which is how running averages are made
+    without a side effect. So the protocol (transductive, running, support) is a matter of what `fast` holds.
+
+    Args:
+        name: prefix of this layer's entries in the body's `fast`, e.g. "0.norm.".
+        channels: C.
+    """
+
+    eps = 1e-5
+
+    def __init__(self, name: str, channels: int) -> None:
+        super().__init__()
+        self.name = name
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("var", torch.ones(channels))
+
+    def forward(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """x (T, N, C, ...) -> the same shape, normalised over all but T and C."""
+        tasks, channels = x.shape[0], x.shape[2]
+        weight, bias = fast[self.name + "weight"], fast[self.name + "bias"]
+        folded = x.transpose(0, 1).flatten(1, 2)  # (N, T*C, ...): a view where tasks were folded before
+        weight = weight.expand(tasks, -1).flatten()
+        bias = bias.expand(tasks, -1).flatten()
+        if self.name + "mean" in fast:
+            mean = fast[self.name + "mean"].expand(tasks, -1).flatten()
+            var = fast[self.name + "var"].expand(tasks, -1).flatten()
+            out = F.batch_norm(folded, mean, var, weight, bias, training=False, eps=self.eps)
+        else:
+            out, mean, scale = torch.native_batch_norm(folded, weight, bias, None, None, True, 0.0, self.eps)
+            self._leave(mean, scale, folded.numel() // folded.shape[1], tasks)
+        return out.unflatten(1, (tasks, channels)).transpose(0, 1)
+
+    def _leave(self, mean: Tensor, scale: Tensor, count: int, tasks: int) -> None:
+        current = current_pass()
+        if current is not None:
+            var = (scale.detach().square().reciprocal() - self.eps) * (count / max(count - 1, 1))
+            pair = (mean.detach().unflatten(0, (tasks, -1)), var.unflatten(0, (tasks, -1)))
+            current.statistics.setdefault(self.name, []).append(pair)

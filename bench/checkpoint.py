@@ -1,0 +1,91 @@
+"""Files that are whole or absent: atomic writes, one process per run folder, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = 1
+
+
+class RunFolderError(RuntimeError):
+    """A run folder that cannot be used; the message says why and what to do."""
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that, whatever happens, `path` holds the old content or the new, whole.
+
+    Raises:
+        RunFolderError: if the disk is full or the folder not writable; `path` is then as it was.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise RunFolderError(f"cannot write {path}: {error.strerror}; what was there before is untouched") from error
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint: tensors, numbers, strings and containers of them."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; no code in it can run.
+
+    Raises:
+        RunFolderError: if it is damaged or of another format.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RunFolderError(f"{path} is not a readable checkpoint ({type(error).__name__}); remove it to start over") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise RunFolderError(f"{path} has checkpoint format {found!r}, this version reads {FORMAT}; train again")
+    return state
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process alone, until it exits however it may.
+
+    Raises:
+        RunFolderError: if another process holds it, or it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / "lock", "a+")  # noqa: SIM115 - the lock lives as long as the file is open
+    except OSError as error:
+        raise RunFolderError(f"cannot use run folder {folder}: {error.strerror}; choose another with --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise RunFolderError(f"run folder {folder} is in use by process {holder}; wait, or choose another with --out") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,64 @@
+"""Several processes as one: each takes its share of the tasks, and sums are over all of them.
+
+Started by ``torchrun --nproc-per-node=N -m bench run …``; without torchrun there is one process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Item = TypeVar("Item")
+
+
+class Processes:
+    """This process among `world`.
+
+    Args:
+        device: "cpu" or "cuda"; a CUDA process uses the GPU of its local rank.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.device = torch.device(device)
+        if device == "cuda":
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(self.device)
+        if self.world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device == "cuda" else "gloo")
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints and writes."""
+        return self.rank == 0
+
+    def shard(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This process's share: every world-th item from its rank on."""
+        return items[self.rank :: self.world]
+
+    def sum(self, tensor: Tensor) -> None:
+        """Sum over all processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+
+    def gather(self, share: list[Item]) -> list[Item]:
+        """Undo of `shard`, on every process: all items in their order."""
+        if self.world == 1:
+            return share
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, share)
+        whole: list[Any] = [None] * sum(len(p) for p in parts)
+        for rank, part in enumerate(parts):
+            whole[rank :: self.world] = part
+        return whole
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()

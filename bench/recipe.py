@@ -1,0 +1,134 @@
+"""The recipe: everything that decides a result. A run is a recipe and a seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+
+LAKE_RUNS = 20
+
+
+class RecipeError(ValueError):
+    """A recipe that does not exist or cannot work; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the result of a few-shot run, except the seed."""
+
+    algorithm: tyro.conf.Suppress[str] = "maml"
+    """Name in `algorithms.LEARNERS`."""
+    benchmark: tyro.conf.Suppress[str] = "glyphs-5w1s"
+    """Name under which the result is filed."""
+    schedule: str = "paper"
+    """"paper", or "short": the same settings cut to what two CPU cores do in minutes. "custom" once a flag changes one."""
+
+    dataset: tyro.conf.Suppress[str] = "glyphs"
+    """Name in `vision.DATASETS`."""
+    split: str = ""
+    """The data set's split scheme; empty for its first."""
+    within_group: tuple[str, ...] = ()
+    """Splits in which the classes of an episode come from one group (Omniglot: one alphabet)."""
+    rotations: tuple[str, ...] = ()
+    """Splits in which a class turned by 90°, 180° and 270° counts as three more classes."""
+    ways: int = 5
+    """Classes of a validation or test episode."""
+    shots: int = 1
+    """Support images a class, at validation and test."""
+    queries: int = 15
+    """Query images a class, at validation and test."""
+    train_ways: int = 5
+    """Classes of a training episode."""
+    train_shots: int = 1
+    """Support images a class while training."""
+    train_queries: int = 15
+    """Query images a class while training."""
+    lake_runs: bool = False
+    """Test on Lake's 20 fixed runs instead of drawn episodes (Omniglot)."""
+    augment: bool = False
+    """Crop, jitter and flip training images (MetaOptNet)."""
+
+    backbone: Literal["conv4-strided", "conv4", "mlp", "resnet12"] = "conv4"
+    """Body: conv4 halves by max-pooling, conv4-strided by stride 2."""
+    width: int = 64
+    """Filters a layer of conv4."""
+    norm: Literal["transductive", "running", "support"] = "transductive"
+    """Whose statistics batch normalisation uses at evaluation."""
+
+    inner_lr: float = 0.01
+    """Inner learning rate; Meta-SGD's initial one."""
+    inner_steps: int = 1
+    """Updates on a support while training."""
+    test_steps: int = 1
+    """Updates on a support at validation and test."""
+    first_order: bool = False
+    """Drop second derivatives from the meta-gradient."""
+    head: Literal["svm", "ridge"] = "svm"
+    """MetaOptNet's head."""
+    penalty: float = 0.1
+    """MetaOptNet: C of the SVM head, λ of the ridge head."""
+
+    meta_batch: int = 4
+    """Training tasks an iteration, over all processes."""
+    iterations: int = 60_000
+    """Outer steps."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Outer optimiser; sgd has Nesterov momentum 0.9."""
+    outer_lr: float = 1e-3
+    """Outer learning rate."""
+    lr_factors: tuple[tuple[int, float], ...] = ()
+    """(iteration, factor): from that iteration on the outer rate is outer_lr × factor."""
+    weight_decay: float = 0.0
+    """L2 penalty of the outer optimiser."""
+    clip: float = 0.0
+    """Clamp each element of the meta-gradient to ± this; 0 for no clamp."""
+    smoothing: float = 0.0
+    """Label smoothing of the query loss."""
+
+    val_every: int = 500
+    """Iterations between validations; the best on validation is what is tested."""
+    val_tasks: int = 200
+    """Validation episodes, the same each time."""
+    test_tasks: int = 600
+    """Test episodes, the same for every algorithm and seed."""
+
+    @property
+    def name(self) -> str:
+        """What the CLI calls it, e.g. "maml omniglot-5w1s"."""
+        return f"{self.algorithm} {self.benchmark}"
+
+    @property
+    def tests(self) -> int:
+        """Number of test tasks."""
+        return LAKE_RUNS if self.lake_runs else self.test_tasks
+
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change with any field."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def check(self) -> Recipe:
+        """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
+        least = {
+            "ways": 2, "shots": 1, "queries": 1, "train_ways": 2, "train_shots": 1, "train_queries": 1, "width": 1,
+            "inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0, "val_every": 1, "val_tasks": 1, "test_tasks": 2,
+        }  # fmt: skip
+        for field, bound in least.items():
+            if getattr(self, field) < bound:
+                raise RecipeError(f"{self.name}: {field} is {getattr(self, field)}; it must be at least {bound}")
+        for field in ("inner_lr", "outer_lr", "penalty"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value > 0):
+                raise RecipeError(f"{self.name}: {field} is {value}; it must be a positive number")
+        for field in ("rotations", "within_group"):
+            unknown = set(getattr(self, field)) - {"train", "val", "test"}
+            if unknown:
+                raise RecipeError(f"{self.name}: {field} names {sorted(unknown)}; choose among train, val, test")
+        return self

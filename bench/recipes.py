@@ -1,0 +1,174 @@
+"""Recipes by name: `resolve("maml", "omniglot-5w1s")`.
+
+A recipe is put together from small tables, the later winning: what the benchmark fixes, what the algorithm's
+paper used there, what the variant of the algorithm changes, and the short schedule if that is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from algorithms import LEARNERS
+from bench.recipe import Recipe, RecipeError
+from vision import DATASETS
+
+Fields = dict[str, Any]
+
+HALVED_EVERY_2000 = tuple((2000 * k, 0.5**k) for k in range(1, 11))
+
+DATASET_FIELDS: dict[str, Fields] = {
+    "omniglot": {"split": "random", "rotations": ("train",), "backbone": "conv4-strided"},
+    "mini-imagenet": {"split": "ravi-larochelle", "width": 32},
+    "quick-draw": {"split": "20-samples", "width": 20},
+    "glyphs": {"width": 32, "backbone": "conv4-strided", "queries": 5, "train_queries": 5},
+}
+"""What a benchmark fixes unless a paper's row says otherwise."""
+
+PAPERS: dict[tuple[str, str], Fields] = {
+    # Finn et al. 2017, §5.2 and its code: queries = shots on Omniglot, 15 on miniImageNet.
+    ("maml", "omniglot"): {"inner_lr": 0.4, "test_steps": 3, "meta_batch": 32, "queries": "shots", "train_queries": "shots"},
+    ("maml", "mini-imagenet"): {"inner_steps": 5, "test_steps": 10, "clip": 10.0},
+    ("maml", "quick-draw"): {
+        "inner_lr": 0.005, "inner_steps": 5, "test_steps": 5, "outer_lr": 5e-4, "meta_batch": 10,
+        "iterations": 5000, "queries": "shots", "train_queries": "shots", "test_tasks": 1000,
+    },
+    ("maml", "glyphs"): {"inner_lr": 0.4, "test_steps": 3, "meta_batch": 8},
+    ("maml", "omniglot-20w"): {"inner_lr": 0.1, "inner_steps": 5, "test_steps": 5, "meta_batch": 16},
+    # Raghu et al. 2020 state no settings of their own: MAML's.
+    ("anil", "omniglot"): {"inner_lr": 0.4, "test_steps": 3, "meta_batch": 32, "queries": "shots", "train_queries": "shots"},
+    ("anil", "omniglot-20w"): {"inner_lr": 0.1, "inner_steps": 5, "test_steps": 5, "meta_batch": 16},
+    ("anil", "mini-imagenet"): {"inner_steps": 5, "test_steps": 10, "clip": 10.0},
+    ("anil", "glyphs"): {"inner_lr": 0.4, "inner_steps": 3, "test_steps": 3, "meta_batch": 8},
+    # Li et al. 2017: one step.
+    ("meta-sgd", "omniglot"): {"inner_lr": 0.4, "meta_batch": 32, "queries": "shots", "train_queries": "shots"},
+    ("meta-sgd", "glyphs"): {"inner_lr": 0.4, "meta_batch": 8},
+    # Snell et al. 2017 and its code: 60-way episodes on Omniglot, 30- and 20-way on miniImageNet.
+    ("protonet", "omniglot"): {
+        "split": "vinyals", "rotations": ("train", "val", "test"), "backbone": "conv4", "norm": "running",
+        "train_ways": 60, "train_shots": "shots", "train_queries": 5, "meta_batch": 1, "iterations": 20_000,
+        "lr_factors": HALVED_EVERY_2000, "test_tasks": 1000,
+    },
+    ("protonet", "mini-imagenet"): {
+        "width": 64, "norm": "running", "train_ways": 20, "meta_batch": 1, "iterations": 40_000,
+        "lr_factors": HALVED_EVERY_2000,
+    },
+    ("protonet", "quick-draw"): {"width": 64, "norm": "running", "meta_batch": 1, "train_ways": 20, "iterations": 5000},
+    ("protonet", "glyphs"): {"norm": "running", "train_ways": 20, "meta_batch": 1},
+    ("protonet", "mini-imagenet-1s"): {"train_ways": 30},
+    # Lee et al. 2019, §4.1 and its code. They did not run Omniglot: ProtoNet's data protocol.
+    ("metaoptnet", "mini-imagenet"): {
+        "backbone": "resnet12", "norm": "running", "train_shots": 15, "train_queries": 6, "meta_batch": 8,
+        "optimizer": "sgd", "outer_lr": 0.1, "lr_factors": ((20_000, 0.06), (40_000, 0.012), (50_000, 0.0024)),
+        "weight_decay": 5e-4, "smoothing": 0.1, "augment": True, "val_tasks": 2000, "val_every": 1000, "test_tasks": 1000,
+    },
+    ("metaoptnet", "omniglot"): {
+        "split": "vinyals", "rotations": ("train", "val", "test"), "backbone": "conv4", "norm": "running",
+        "train_shots": 5, "train_queries": 5, "meta_batch": 8, "iterations": 20_000, "test_tasks": 1000,
+    },
+    ("metaoptnet", "glyphs"): {"norm": "running", "train_shots": 5, "meta_batch": 4},
+}
+"""What an algorithm's paper used on a data set, and at a number of ways or shots. "shots" stands for that number."""
+
+VARIANTS: dict[str, tuple[str, Fields]] = {
+    "maml-fo": ("maml", {"first_order": True}),
+    "maml-noconv": ("maml", {"backbone": "mlp"}),
+    "metaoptnet-rr": ("metaoptnet", {"head": "ridge", "penalty": 50.0}),
+}
+"""Rows of the papers that are an algorithm with one thing changed."""
+
+BENCHMARKS: dict[str, tuple[str, Fields]] = {
+    # Classes of one alphabet, in training too; no rotations.
+    "omniglot-within": (
+        "omniglot",
+        {"split": "within-alphabet", "within_group": ("train", "val", "test"), "rotations": (), "train_ways": "ways"},
+    ),
+    # Lake et al. 2019: learn from the background alphabets without rotated classes, test on the 20 fixed runs.
+    "omniglot-lake": (
+        "omniglot", {"split": "lake", "within_group": ("val", "test"), "rotations": (), "lake_runs": True},
+    ),
+}  # fmt: skip
+"""Other ways to use a data set: name -> (data set, fields). They win over the paper's fields."""
+
+SHORT: dict[tuple[str, str], Fields] = {
+    ("maml", "omniglot"): {"iterations": 4000},
+    ("maml", "omniglot-20w"): {"iterations": 500},
+    ("maml", "omniglot-5s"): {"iterations": 1000},
+    ("maml-noconv", "omniglot"): {"iterations": 10_000},
+    ("anil", "omniglot"): {"iterations": 2500},
+    ("meta-sgd", "omniglot"): {"iterations": 2500},
+    ("protonet", "omniglot"): {"iterations": 3000},
+    ("protonet", "omniglot-5s"): {"iterations": 1500},
+    ("metaoptnet", "omniglot"): {"iterations": 1500},
+    ("protonet", "mini-imagenet"): {"iterations": 200},
+    ("anil", "mini-imagenet"): {"iterations": 400},
+    ("maml", "mini-imagenet"): {"iterations": 200},
+    ("maml", "glyphs"): {"iterations": 300},
+}
+"""The schedule cut to what a CPU does in minutes: iterations, and validations in proportion; nothing else changes."""
+
+_NAME = re.compile(r"(?P<base>[a-z][a-z-]*?)-(?P<ways>\d+)w(?P<shots>\d+)s")
+
+
+def resolve(algorithm: str, benchmark: str, schedule: str = "paper") -> Recipe:
+    """The recipe of a row.
+
+    Args:
+        algorithm: a learner or a variant of one, e.g. "maml", "maml-fo".
+        benchmark: data set, ways and shots, e.g. "omniglot-20w1s"; "omniglot-lake-20w1s" and so on.
+        schedule: "paper" or "short".
+
+    Raises:
+        RecipeError: for a name that does not exist, with the nearest that does.
+    """
+    learner, variant = VARIANTS.get(algorithm, (algorithm, {}))
+    if learner not in LEARNERS:
+        raise RecipeError(_unknown("algorithm", algorithm, [*LEARNERS, *VARIANTS]))
+    match = _NAME.fullmatch(benchmark)
+    if match is None or match["base"] not in {*DATASETS, *BENCHMARKS}:
+        raise RecipeError(_unknown("benchmark", benchmark, benchmark_names()))
+    ways, shots = int(match["ways"]), int(match["shots"])
+    dataset, use = BENCHMARKS.get(match["base"], (match["base"], {}))
+    fields: Fields = {"ways": ways, "shots": shots, "train_ways": ways, "train_shots": shots}
+    fields |= DATASET_FIELDS.get(dataset, {})
+    for key in (dataset, f"{dataset}-{ways}w", f"{dataset}-{shots}s"):
+        fields |= PAPERS.get((learner, key), {})
+    fields |= use | variant
+    if schedule == "short":
+        fields |= _short(algorithm, learner, dataset, fields)
+    elif schedule != "paper":
+        raise RecipeError(_unknown("schedule", schedule, ["paper", "short"]))
+    stands_for = {"ways": ways, "shots": shots}
+    fields = {name: stands_for.get(value, value) if isinstance(value, str) else value for name, value in fields.items()}
+    fields.setdefault("split", DATASETS[dataset].splits[0])
+    return Recipe(algorithm=algorithm, benchmark=benchmark, schedule=schedule, dataset=dataset, **fields).check()
+
+
+def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields:
+    """The short schedule: fewer iterations, and a falling outer rate halved at 1/2, 3/4 and 7/8 of them."""
+    keys = (dataset, f"{dataset}-{fields['ways']}w", f"{dataset}-{fields['shots']}s")
+    short: Fields = {"iterations": min(1000, fields.get("iterations", 1000))}
+    for name in (learner, algorithm):
+        for key in keys:
+            short |= SHORT.get((name, key), {})
+    n = short["iterations"]
+    factors = ((n // 2, 0.5), (n * 3 // 4, 0.25), (n * 7 // 8, 0.125)) if "lr_factors" in fields else ()
+    often = {"val_every": max(1, n // 10), "val_tasks": min(200, fields.get("val_tasks", 200))}
+    return short | often | {"lr_factors": factors}
+
+
+def benchmark_names() -> list[str]:
+    """The benchmarks with a published row; any other number of ways and shots resolves too."""
+    usual = [f"{w}w{s}s" for w in (5, 20) for s in (1, 5)]
+    bases = [*DATASETS, *BENCHMARKS]
+    return [f"{b}-{u}" for b in bases for u in usual if u.startswith("5w") or b.startswith("omniglot")]
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"

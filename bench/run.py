@@ -1,0 +1,178 @@
+"""One run from recipe to record."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from algorithms.meta_gradient import Workers
+from bench import checkpoint
+from bench.allocator import keep_freed_memory
+from bench.build import build
+from bench.distributed import Processes
+from bench.evaluate import evaluate
+from bench.progress import Progress
+from bench.recipe import Recipe
+from bench.records import file_name, make_record, peak_memory_mib, provenance, write_record
+from bench.train import Trainer
+from vision.images import cache_root, data_root
+
+RESULTS = Path("results/records")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a run uses the machine; none of it changes a result beyond rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where tensors live; auto takes CUDA where there is a GPU."""
+    threads: int = 0
+    """CPU cores to use; 0 for all."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """Arithmetic of matrix products: tf32 on CUDA, bf16 by autocast."""
+    chunk: int = 0
+    """Tasks carried at once: smaller needs less memory; 0 for as many as the device likes."""
+    compile: bool = False
+    """Fuse each training step into one compiled graph; needs a C++ compiler, and minutes at the start."""
+
+    def workers(self) -> Workers:
+        """The threads that run tasks, and their precision."""
+        keep_freed_memory()
+        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+        autocast = torch.bfloat16 if self.precision == "bf16" else None
+        return Workers(self.threads or torch.get_num_threads(), self.where(), autocast)
+
+    def where(self) -> str:
+        """The device's kind, "cpu" or "cuda"."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise checkpoint.RunFolderError("--device cuda: this machine has no usable CUDA GPU; use --device cpu")
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run does besides what its recipe says."""
+
+    seed: int = 0
+    """Of the initial weights and the training tasks."""
+    out: Path | None = None
+    """Run folder; runs/ALGORITHM_BENCHMARK_SCHEDULE/seedN if not given."""
+    publish: bool = False
+    """Also file the record under results/records/."""
+    tensorboard: bool = False
+    """Write TensorBoard events to the run folder."""
+    dry_run: bool = False
+    """Print the resolved recipe and what it costs, and stop."""
+
+    def folder(self, recipe: Recipe) -> Path:
+        """Where the run lives."""
+        return self.out or Path("runs") / f"{recipe.algorithm}_{recipe.benchmark}_{recipe.schedule}" / f"seed{self.seed}"
+
+
+def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any] | None:
+    """Train or resume, test the learner that validated best, write the record; None on all but the first process."""
+    folder = options.folder(recipe)
+
+    def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
+        facts = provenance(processes.device, workers.threads, machine.precision, processes.world)
+        trainer = _trainer(recipe, options.seed, folder, machine, workers, processes)
+        events = folder / "tensorboard" if options.tensorboard and processes.first else None
+        with Progress(f"{recipe.name} seed {options.seed}", quiet=not processes.first, tensorboard=events) as progress:
+            state = trainer.run(progress)
+        record = _tested(trainer, facts)
+        if processes.first:
+            write_record(folder / "record.json", record)
+            if options.publish:
+                write_record(RESULTS / file_name(record), record)
+        return record if processes.first and state else None
+
+    return _alone_in(folder, machine, work)
+
+
+def again(recipe: Recipe, seed: int, folder: Path, tested: Recipe, machine: Machine, publish: bool) -> dict[str, Any] | None:
+    """Test a trained run's best learner under another protocol; the training fields are the run's own.
+
+    Args:
+        recipe: what the run was trained with.
+        tested: the same with other test fields, and the benchmark that the result belongs to.
+    """
+
+    def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
+        facts = provenance(processes.device, workers.threads, machine.precision, processes.world)
+        trainer = _trainer(recipe, seed, folder, machine, workers, processes)
+        trainer.resume()
+        if trainer.state.iteration < recipe.iterations:
+            raise checkpoint.RunFolderError(f"{folder} stands at iteration {trainer.state.iteration} of {recipe.iterations}; finish it first")
+        trainer.recipe = tested
+        best = trainer.state.best_learner
+        trainer.built = build(tested, seed, root=data_root(), cache=cache_root(), processes=processes, workers=workers)
+        own = trainer.built.learner.state_dict()
+        trainer.state.best_learner = {k: best[k] if best[k].shape == own[k].shape else own[k] for k in own}
+        record = _tested(trainer, facts)
+        if processes.first and publish:
+            write_record(RESULTS / file_name(record), record)
+        return record if processes.first else None
+
+    return _alone_in(folder, machine, work)
+
+
+def _alone_in(
+    folder: Path, machine: Machine, work: Callable[[Workers, Processes], dict[str, Any] | None]
+) -> dict[str, Any] | None:
+    """Do the work with the run folder held by this process (by the first one of several)."""
+    processes = Processes(machine.where())
+    try:
+        with checkpoint.locked(folder) if processes.first else contextlib.nullcontext():
+            return work(machine.workers(), processes)
+    finally:
+        processes.close()
+
+
+def _trainer(
+    recipe: Recipe, seed: int, folder: Path, machine: Machine, workers: Workers, processes: Processes
+) -> Trainer:
+    built = build(
+        recipe,
+        seed,
+        root=data_root(),
+        cache=cache_root(),
+        processes=processes,
+        workers=workers,
+        chunk=machine.chunk,
+        compile=machine.compile,
+    )
+    return Trainer(recipe, seed, built, folder, workers=workers, processes=processes)
+
+
+def _tested(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
+    """The record: scores on the test tasks after 0 … K updates of the learner that validated best."""
+    recipe, built, state = trainer.recipe, trainer.built, trainer.state
+    started = time.monotonic()
+    scores = np.empty((0, recipe.test_steps + 1))
+    if not state.diverged:
+        trainer.load_best()
+        scores = evaluate(
+            built.suite,
+            built.learner,
+            "test",
+            recipe.tests,
+            recipe.test_steps,
+            workers=trainer.workers,
+            processes=trainer.processes,
+            at_once=built.at_once,
+        )
+    facts |= {
+        "train_seconds": round(state.seconds, 1),
+        "test_seconds": round(time.monotonic() - started, 1),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+    return make_record(recipe, trainer.seed, built, state, scores, facts)

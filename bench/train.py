@@ -1,0 +1,193 @@
+"""The training loop of both worlds: draw tasks, adapt, step, validate, keep the best, be killable at any moment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from algorithms.learner import Batch, Learner
+from algorithms.meta_gradient import Workers
+from algorithms.outer import Diverged, Outer
+from bench import checkpoint
+from bench.build import Built
+from bench.distributed import Processes
+from bench.evaluate import Suite, evaluate
+from bench.progress import Progress
+from bench.recipe import Recipe
+from bench.statistics import mean_interval
+
+SAVE_SECONDS = 30.0
+
+
+@dataclass
+class State:
+    """Where a run stands; with the learner's and the outer step's, all that a resumed run needs."""
+
+    iteration: int = 0
+    seconds: float = 0.0
+    best: float = -float("inf")
+    best_iteration: int = -1
+    best_learner: dict[str, Tensor] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    diverged: str = ""
+
+
+def collect(suite: Suite, tasks: Any, learner: Learner, updates: int) -> tuple[list[Batch], Batch]:
+    """The support of every update, and the query after the last.
+
+    Where a support depends on the policy that collects it, the learner adapts along the way.
+    """
+    supports: list[Batch] = []
+    with torch.no_grad():
+        fast = learner.begin()
+        for _ in range(updates):
+            supports.append(suite.support(tasks, learner, fast))
+            if suite.interactive:
+                fast = learner.update(fast, learner.encode(supports[-1]))
+        return supports, suite.query(tasks, learner, fast)
+
+
+class Trainer:
+    """One run in one folder.
+
+    Args:
+        folder: gets checkpoint.pt and log.jsonl; a run found there goes on.
+    """
+
+    def __init__(
+        self, recipe: Recipe, seed: int, built: Built, folder: Path, *, workers: Workers, processes: Processes
+    ) -> None:
+        self.recipe, self.seed, self.built, self.folder = recipe, seed, built, folder
+        self.workers, self.processes = workers, processes
+        self.state = State()
+        self.saved_at = time.monotonic()
+        self.log_lines: list[str] = []
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The one file that a resumed run reads."""
+        return self.folder / "checkpoint.pt"
+
+    def run(self, progress: Progress) -> State:
+        """Train from where the folder stands to the last iteration; stops, marked, if the loss diverges."""
+        self.resume()
+        recipe, state = self.recipe, self.state
+        learner, outer, suite = self.built.learner, self.built.outer, self.built.suite
+        learner.train()
+        progress.start(state.iteration, recipe.iterations)
+        before = time.monotonic() - state.seconds
+        while state.iteration < recipe.iterations and not state.diverged:
+            metrics = self.step(suite, learner, outer)
+            if metrics is None:
+                break
+            state.iteration += 1
+            state.seconds = time.monotonic() - before
+            self.log_lines.append(json.dumps({"iteration": state.iteration} | metrics))
+            progress.advance(state.iteration, metrics, recipe.meta_batch)
+            due = state.iteration % recipe.val_every == 0 or state.iteration == recipe.iterations
+            if due:
+                self.validate(progress)
+            if due or time.monotonic() - self.saved_at > SAVE_SECONDS:
+                self.save()
+        return state
+
+    def step(self, suite: Suite, learner: Learner, outer: Outer) -> dict[str, float] | None:
+        """One iteration; None where the loss diverged."""
+        n, i = self.recipe.meta_batch, self.state.iteration
+        mine = self.processes.shard(range(i * n, (i + 1) * n))
+        supports, query = collect(suite, suite.tasks(mine, "train"), learner, self.recipe.inner_steps)
+        try:
+            return outer.step(learner, supports, query)
+        except Diverged as error:
+            self.state.diverged = str(error)
+            return None
+
+    def validate(self, progress: Progress) -> None:
+        """Score the validation tasks, and keep the learner if it is the best so far."""
+        scores = evaluate(
+            self.built.suite,
+            self.built.learner,
+            "val",
+            self.recipe.val_tasks,
+            self.recipe.test_steps,
+            workers=self.workers,
+            processes=self.processes,
+            at_once=self.built.at_once,
+        )
+        mean, ci95, _ = mean_interval(scores[:, -1])
+        point = {"iteration": self.state.iteration, "mean": mean, "ci95": ci95}
+        self.state.curve.append(point)
+        self.log_lines.append(json.dumps({"iteration": self.state.iteration, "val": mean, "val_ci95": ci95}))
+        progress.validated(point)
+        if mean > self.state.best:
+            self.state.best, self.state.best_iteration = mean, self.state.iteration
+            self.state.best_learner = {k: v.detach().cpu().clone() for k, v in self.built.learner.state_dict().items()}
+
+    def save(self) -> None:
+        """Checkpoint and log, on the first process. The log is written first: a resumed run cuts it to fit."""
+        self.saved_at = time.monotonic()
+        if not self.processes.first:
+            return
+        self._write_log()
+        checkpoint.save(
+            self.checkpoint_path,
+            {
+                "recipe": self.recipe.digest(),
+                "fields": dataclasses.asdict(self.recipe),
+                "seed": self.seed,
+                "learner": self.built.learner.state_dict(),
+                "outer": self.built.outer.state_dict(),
+                "state": vars(self.state),
+            },
+        )
+
+    def _write_log(self) -> None:
+        try:
+            with open(self.folder / "log.jsonl", "a") as log:
+                log.writelines(line + "\n" for line in self.log_lines)
+        except OSError as error:
+            raise checkpoint.RunFolderError(
+                f"cannot write {self.folder / 'log.jsonl'}: {error.strerror}; the last checkpoint is intact"
+            ) from error
+        self.log_lines.clear()
+
+    def resume(self) -> None:
+        """Continue from the folder's checkpoint, if there is one.
+
+        Raises:
+            RunFolderError: if it is of another recipe or seed, or damaged.
+        """
+        log = self.folder / "log.jsonl"
+        if not self.checkpoint_path.exists():
+            if self.processes.first:
+                log.unlink(missing_ok=True)
+            return
+        saved = checkpoint.load(self.checkpoint_path)
+        if (saved["recipe"], saved["seed"]) != (self.recipe.digest(), self.seed):
+            raise checkpoint.RunFolderError(
+                f"{self.folder} holds a run of another recipe or seed ({saved['recipe']}, seed {saved['seed']}; "
+                f"asked for {self.recipe.digest()}, seed {self.seed}); choose another folder with --out"
+            )
+        self.built.learner.load_state_dict(saved["learner"])
+        self.built.outer.load_state_dict(saved["outer"])
+        self.state = State(**saved["state"])
+        if self.processes.first and log.exists():
+            kept = [line for line in _whole_lines(log) if json.loads(line)["iteration"] <= self.state.iteration]
+            checkpoint.write_atomic(log, "".join(kept).encode())
+
+    def load_best(self) -> None:
+        """Put the learner that validated best into place."""
+        self.built.learner.load_state_dict(self.state.best_learner)
+
+
+def _whole_lines(log: Path) -> Sequence[str]:
+    """The lines of a log whose last line a kill may have cut."""
+    return [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -1,0 +1,74 @@
+"""The few-shot suite: a data set's episodes behind the interface that both worlds share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from algorithms.learner import Batch, Learner
+from algorithms.network import Params
+from vision.augment import Augment
+from vision.episodes import Drawn
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """T drawn episodes."""
+
+    support: Batch
+    query: Batch
+
+    def at(self, tasks: slice) -> Tasks:
+        """A slice of them."""
+        return Tasks(self.support.at(tasks), self.query.at(tasks))
+
+    def __len__(self) -> int:
+        return int(self.query.x.shape[0])
+
+
+class FewShot:
+    """Few-shot classification: every update sees the same support.
+
+    Args:
+        episodes: split -> its episodes.
+        device: where the tasks are put.
+        augment: applied to training images, or None.
+    """
+
+    interactive = False
+    score_name = "accuracy"
+
+    def __init__(
+        self, episodes: Mapping[str, Drawn], device: torch.device, augment: Augment | None = None
+    ) -> None:
+        self.episodes = episodes
+        self.device = device
+        self.augment = augment
+
+    def tasks(self, indices: Iterable[int], split: str) -> Tasks:
+        """The tasks with these indices; a task depends on its index and the split's seed alone."""
+        indices = list(indices)
+        episodes = self.episodes[split]
+        support, query = episodes.draw(indices, self.device)
+        if self.augment is not None and split == "train":
+            support, query = (
+                batch._replace(x=torch.stack([self.augment(x, episodes.seed, i, part) for x, i in zip(batch.x, indices, strict=True)]))
+                for part, batch in enumerate((support, query))
+            )
+        return Tasks(support, query)
+
+    def support(self, tasks: Tasks, learner: Learner, fast: Params) -> Batch:
+        """The same examples, whatever the learner does."""
+        return tasks.support
+
+    def query(self, tasks: Tasks, learner: Learner, fast: Params) -> Batch:
+        """The same examples, whatever the learner does."""
+        return tasks.query
+
+    def score(self, tasks: Tasks, learner: Learner, fast: Params) -> Tensor:
+        """Accuracy on each task's query, (T,)."""
+        predicted = learner.predict(fast, tasks.query.x).argmax(-1)
+        return (predicted == tasks.query.y).float().mean(1)
