@@ -6,7 +6,6 @@ paper used there, what the variant of the algorithm changes, and the short sched
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterable
@@ -30,16 +29,35 @@ DATASET_FIELDS: dict[str, Fields] = {
 
 PAPERS: dict[tuple[str, str], Fields] = {
     # Finn et al. 2017, §5.2 and its code: queries = shots on Omniglot, 15 on miniImageNet.
-    ("maml", "omniglot"): {"inner_lr": 0.4, "test_steps": 3, "meta_batch": 32, "queries": "shots", "train_queries": "shots"},
+    ("maml", "omniglot"): {
+        "inner_lr": 0.4,
+        "test_steps": 3,
+        "meta_batch": 32,
+        "queries": "shots",
+        "train_queries": "shots",
+    },
     ("maml", "mini-imagenet"): {"inner_steps": 5, "test_steps": 10, "clip": 10.0},
     ("maml", "quick-draw"): {
-        "inner_lr": 0.005, "inner_steps": 5, "test_steps": 5, "outer_lr": 5e-4, "meta_batch": 10,
-        "iterations": 5000, "queries": "shots", "train_queries": "shots", "test_tasks": 1000,
+        "inner_lr": 0.005,
+        "inner_steps": 5,
+        "test_steps": 5,
+        "outer_lr": 5e-4,
+        "meta_batch": 10,
+        "iterations": 5000,
+        "queries": "shots",
+        "train_queries": "shots",
+        "test_tasks": 1000,
     },
     ("maml", "glyphs"): {"inner_lr": 0.4, "test_steps": 3, "meta_batch": 8},
     ("maml", "omniglot-20w"): {"inner_lr": 0.1, "inner_steps": 5, "test_steps": 5, "meta_batch": 16},
     # Raghu et al. 2020 state no settings of their own: MAML's.
-    ("anil", "omniglot"): {"inner_lr": 0.4, "test_steps": 3, "meta_batch": 32, "queries": "shots", "train_queries": "shots"},
+    ("anil", "omniglot"): {
+        "inner_lr": 0.4,
+        "test_steps": 3,
+        "meta_batch": 32,
+        "queries": "shots",
+        "train_queries": "shots",
+    },
     ("anil", "omniglot-20w"): {"inner_lr": 0.1, "inner_steps": 5, "test_steps": 5, "meta_batch": 16},
     ("anil", "mini-imagenet"): {"inner_steps": 5, "test_steps": 10, "clip": 10.0},
     ("anil", "glyphs"): {"inner_lr": 0.4, "inner_steps": 3, "test_steps": 3, "meta_batch": 8},
@@ -48,12 +66,24 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("meta-sgd", "glyphs"): {"inner_lr": 0.4, "meta_batch": 8},
     # Snell et al. 2017 and its code: 60-way episodes on Omniglot, 30- and 20-way on miniImageNet.
     ("protonet", "omniglot"): {
-        "split": "vinyals", "rotations": ("train", "val", "test"), "backbone": "conv4", "norm": "running",
-        "train_ways": 60, "train_shots": "shots", "train_queries": 5, "meta_batch": 1, "iterations": 20_000,
-        "lr_factors": HALVED_EVERY_2000, "test_tasks": 1000,
+        "split": "vinyals",
+        "rotations": ("train", "val", "test"),
+        "backbone": "conv4",
+        "norm": "running",
+        "train_ways": 60,
+        "train_shots": "shots",
+        "train_queries": 5,
+        "meta_batch": 1,
+        "iterations": 20_000,
+        "lr_factors": HALVED_EVERY_2000,
+        "test_tasks": 1000,
     },
     ("protonet", "mini-imagenet"): {
-        "width": 64, "norm": "running", "train_ways": 20, "meta_batch": 1, "iterations": 40_000,
+        "width": 64,
+        "norm": "running",
+        "train_ways": 20,
+        "meta_batch": 1,
+        "iterations": 40_000,
         "lr_factors": HALVED_EVERY_2000,
     },
     ("protonet", "quick-draw"): {"width": 64, "norm": "running", "meta_batch": 1, "train_ways": 20, "iterations": 5000},
@@ -61,13 +91,31 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("protonet", "mini-imagenet-1s"): {"train_ways": 30},
     # Lee et al. 2019, §4.1 and its code. They did not run Omniglot: ProtoNet's data protocol.
     ("metaoptnet", "mini-imagenet"): {
-        "backbone": "resnet12", "norm": "running", "train_shots": 15, "train_queries": 6, "meta_batch": 8,
-        "optimizer": "sgd", "outer_lr": 0.1, "lr_factors": ((20_000, 0.06), (40_000, 0.012), (50_000, 0.0024)),
-        "weight_decay": 5e-4, "smoothing": 0.1, "augment": True, "val_tasks": 2000, "val_every": 1000, "test_tasks": 1000,
+        "backbone": "resnet12",
+        "norm": "running",
+        "train_shots": 15,
+        "train_queries": 6,
+        "meta_batch": 8,
+        "optimizer": "sgd",
+        "outer_lr": 0.1,
+        "lr_factors": ((20_000, 0.06), (40_000, 0.012), (50_000, 0.0024)),
+        "weight_decay": 5e-4,
+        "smoothing": 0.1,
+        "augment": True,
+        "val_tasks": 2000,
+        "val_every": 1000,
+        "test_tasks": 1000,
     },
     ("metaoptnet", "omniglot"): {
-        "split": "vinyals", "rotations": ("train", "val", "test"), "backbone": "conv4", "norm": "running",
-        "train_shots": 5, "train_queries": 5, "meta_batch": 8, "iterations": 20_000, "test_tasks": 1000,
+        "split": "vinyals",
+        "rotations": ("train", "val", "test"),
+        "backbone": "conv4",
+        "norm": "running",
+        "train_shots": 5,
+        "train_queries": 5,
+        "meta_batch": 8,
+        "iterations": 20_000,
+        "test_tasks": 1000,
     },
     ("metaoptnet", "glyphs"): {"norm": "running", "train_shots": 5, "meta_batch": 4},
 }
@@ -95,16 +143,16 @@ BENCHMARKS: dict[str, tuple[str, Fields]] = {
 
 SHORT: dict[tuple[str, str], Fields] = {
     ("maml", "omniglot"): {"iterations": 4000},
-    ("maml", "omniglot-20w"): {"iterations": 500},
-    ("maml", "omniglot-5s"): {"iterations": 1000},
+    ("maml", "omniglot-20w"): {"iterations": 250},
+    ("maml", "omniglot-5s"): {"iterations": 500},
     ("maml-noconv", "omniglot"): {"iterations": 10_000},
-    ("anil", "omniglot"): {"iterations": 2500},
-    ("meta-sgd", "omniglot"): {"iterations": 2500},
+    ("anil", "omniglot"): {"iterations": 2000},
+    ("meta-sgd", "omniglot"): {"iterations": 1500},
     ("protonet", "omniglot"): {"iterations": 3000},
-    ("protonet", "omniglot-5s"): {"iterations": 1500},
-    ("metaoptnet", "omniglot"): {"iterations": 1500},
-    ("protonet", "mini-imagenet"): {"iterations": 200},
-    ("anil", "mini-imagenet"): {"iterations": 400},
+    ("protonet", "omniglot-5s"): {"iterations": 800},
+    ("metaoptnet", "omniglot"): {"iterations": 1000},
+    ("protonet", "mini-imagenet"): {"iterations": 120},
+    ("anil", "mini-imagenet"): {"iterations": 250},
     ("maml", "mini-imagenet"): {"iterations": 200},
     ("maml", "glyphs"): {"iterations": 300},
 }
