@@ -1,6 +1,7 @@
 """The meta-learner core. It knows neither images nor robots. Start reading at `algorithms.learner`."""
 
 from algorithms.anil import ANIL
+from algorithms.compiled import CannotCompile
 from algorithms.learner import Batch, Learner, adapt
 from algorithms.likelihood import Categorical, Gaussian, Likelihood
 from algorithms.maml import MAML
@@ -25,6 +26,7 @@ __all__ = [
     "LEARNERS",
     "MAML",
     "Batch",
+    "CannotCompile",
     "Categorical",
     "Diverged",
     "Gaussian",

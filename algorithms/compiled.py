@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,10 @@ from algorithms.learner import Batch, Learner
 
 Chunk = Callable[[Learner, Sequence[Batch], Batch], list[Tensor]]
 """(learner, supports, query) -> flat outputs, starting with the gradients."""
+
+
+class CannotCompile(RuntimeError):
+    """The chunk is no fixed graph of tensor operations."""
 
 
 class CompiledChunk:
@@ -59,10 +64,14 @@ class CompiledChunk:
                 out: list[Tensor] = functional_call(traced, leaves, (tensors,))
                 return out
 
-        graph = make_fx(flat)(parameters, tensors)
+        try:
+            graph = make_fx(flat)(parameters, tensors)
+        except RuntimeError as error:
+            raise CannotCompile(f"{type(learner).__name__} branches on values, which a graph cannot: {error}") from error
         graph.graph.eliminate_dead_code()
         graph.recompile()
-        options: dict[str, str | int | bool] = {"cpp_wrapper": True} if tensors[0].device.type == "cpu" else {"triton.cudagraphs": True}
+        on_cpu = tensors[0].device.type == "cpu"
+        options: dict[str, Any] = {"cpp_wrapper": True} if on_cpu else {"triton.cudagraphs": True}
         compiled: Callable[..., list[Tensor]] = torch.compile(graph, fullgraph=True, dynamic=False, options=options)
         compiled(parameters, tensors)
         return compiled
@@ -77,5 +86,7 @@ class _Traced(nn.Module):
         self.chunk, self.order, self.ways = chunk, order, ways
 
     def forward(self, tensors: list[Tensor]) -> list[Tensor]:
-        batches = [Batch(*tensors[3 * i : 3 * i + 3], w) for i, w in enumerate(self.ways)]
+        """The chunk's flat outputs."""
+        thirds = zip(tensors[::3], tensors[1::3], tensors[2::3], self.ways, strict=True)
+        batches = [Batch(x, y, w, ways) for x, y, w, ways in thirds]
         return self.chunk(self.learner, [batches[i] for i in self.order], batches[-1])

@@ -134,7 +134,9 @@ def adapt(learner: Learner, supports: Iterable[Batch]) -> Params:
     return fast
 
 
-def gradient_step(learner: Learner, fast: Params, names: Sequence[str], support: Batch, *, exact: bool = True) -> list[Tensor]:
+def gradient_step(
+    learner: Learner, fast: Params, names: Sequence[str], support: Batch, *, exact: bool = True
+) -> list[Tensor]:
     """Per-task gradients of the support loss with respect to the named fast parameters.
 
     Args:

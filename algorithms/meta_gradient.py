@@ -7,6 +7,7 @@ CPU, chunks go to threads of one core each: small convolutions do not scale over
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -45,7 +46,7 @@ class Workers:
         """[run(block) ...] over contiguous blocks of range(tasks), in order."""
         count = min(self.threads, tasks) if self.device == "cpu" else 1
         bounds = [tasks * i // count for i in range(count + 1)]
-        blocks = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+        blocks = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         if count == 1:
             torch.set_num_threads(self.threads)
             with self._precision():
@@ -103,7 +104,7 @@ def meta_gradient(
 
     def of_chunk(tasks: slice) -> MetaGradient:
         cut = {id(s): s.at(tasks) for s in supports}
-        generator = torch.Generator(device=query.x.device).manual_seed(seed + tasks.start)
+        generator = torch.Generator(device=query.x.device).manual_seed(hash((seed, tasks.start)) & (2**63 - 1))
         with forward_pass(generator):
             flat = run(learner, [cut[id(s)] for s in supports], query.at(tasks))
         return _unflatten(learner, flat)
@@ -127,8 +128,8 @@ def chunk_outputs(objective: Objective) -> Chunk:
         correct = torch.full_like(losses, torch.nan)
         if query.ways:
             correct = (outputs.argmax(-1) == query.y).to(losses.dtype).mean(1)
-        pairs = seen.statistics.values()
-        moments = [torch.cat([pair[i] for pair in layer]).mean(0) for layer in pairs for i in (0, 1)]
+        layers = [seen.statistics[name] for name in _norms(learner)] if seen.statistics else []
+        moments = [torch.cat([pair[i] for pair in layer]).mean(0) for layer in layers for i in (0, 1)]
         return [*grads, losses.detach(), correct.detach(), *moments]
 
     return run
@@ -136,10 +137,15 @@ def chunk_outputs(objective: Objective) -> Chunk:
 
 def _unflatten(learner: Learner, flat: list[Tensor]) -> MetaGradient:
     n = sum(1 for _ in learner.parameters())
-    layers = [module.name for module in learner.modules() if isinstance(module, BatchNorm)]
     moments = flat[n + 2 :]
-    statistics = dict(zip(layers, zip(moments[::2], moments[1::2], strict=True), strict=True)) if moments else {}
+    pairs = zip(moments[::2], moments[1::2], strict=True)
+    statistics = dict(zip(_norms(learner), pairs, strict=True)) if moments else {}
     return MetaGradient(flat[:n], flat[n], flat[n + 1], statistics)
+
+
+def _norms(learner: Learner) -> list[str]:
+    """Batch-norm layers in the order of definition, which need not be the order in which they run."""
+    return [module.name for module in learner.modules() if isinstance(module, BatchNorm)]
 
 
 def _total(parts: Sequence[MetaGradient]) -> MetaGradient:

@@ -52,7 +52,9 @@ class Body(Protocol):
 
     features: int
 
-    def __call__(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor: ...
+    def __call__(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Embed x."""
+        ...
 
 
 class Network(nn.Module):
@@ -135,7 +137,8 @@ class BatchNorm(nn.Module):
         else:
             out, mean, scale = torch.native_batch_norm(folded, weight, bias, None, None, True, 0.0, self.eps)
             self._leave(mean, scale, folded.numel() // folded.shape[1], tasks)
-        return out.unflatten(1, (tasks, channels)).transpose(0, 1)
+        unfolded: Tensor = out.unflatten(1, (tasks, channels))
+        return unfolded.transpose(0, 1)
 
     def _leave(self, mean: Tensor, scale: Tensor, count: int, tasks: int) -> None:
         current = current_pass()

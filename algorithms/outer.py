@@ -54,6 +54,7 @@ class GradientOuter:
         smoothing: label smoothing ε.
         clip: each element of the meta-gradient is clamped to [−clip, clip]; 0 for no clamp.
         momentum: weight of the newest batch in the running statistics of batch normalisation.
+        seed: of whatever randomness layers use; each process has its own.
         all_reduce: sums over processes; None for one process.
         compile: run chunks as compiled graphs (`algorithms.compiled`).
     """
@@ -68,6 +69,7 @@ class GradientOuter:
         smoothing: float = 0.0,
         clip: float = 0.0,
         momentum: float = 0.1,
+        seed: int = 0,
         all_reduce: AllReduce | None = None,
         compile: bool = False,
     ) -> None:
@@ -79,6 +81,7 @@ class GradientOuter:
         self.compiled = CompiledChunk(chunk_outputs(self.objective)) if compile else None
         self.clip = clip
         self.momentum = momentum
+        self.seed = seed
         self.all_reduce = all_reduce
         self.steps = 0
 
@@ -92,7 +95,7 @@ class GradientOuter:
             self.objective,
             chunk=self.chunk or tasks,
             workers=self.workers,
-            seed=self.steps,
+            seed=hash((self.seed, self.steps)),
             compiled=self.compiled,
         )
         moments = [m for pair in result.statistics.values() for m in pair]
@@ -109,7 +112,8 @@ class GradientOuter:
         self.schedule.step()
         self.steps += 1
         if learner.norm == "running":
-            self._follow(learner, dict(zip(result.statistics, zip(moments[::2], moments[1::2], strict=True), strict=True)))
+            pairs = zip(moments[::2], moments[1::2], strict=True)
+            self._follow(learner, dict(zip(result.statistics, pairs, strict=True)))
         return {"loss": loss, "accuracy": float(mean[-1])}
 
     def _over_processes(self, tensors: list[Tensor]) -> list[Tensor]:

@@ -1,0 +1,1 @@
+"""The harness: recipes, runs, records and what is made of them. Only it knows both worlds."""

@@ -13,7 +13,7 @@ from torch import nn
 from algorithms import LEARNERS, Categorical, GradientOuter, Learner, Network, Workers
 from bench.distributed import Processes
 from bench.evaluate import Suite
-from bench.recipe import Recipe
+from bench.recipe import Recipe, RecipeError
 from bench.recipes import VARIANTS
 from vision import DATASETS
 from vision.augment import Augment
@@ -24,6 +24,10 @@ from vision.suite import FewShot
 
 TEST_SEED = 20170806
 """Validation and test episodes are the same for every algorithm and seed."""
+
+
+FIRST_LAYER_BYTES = 64 * 4
+"""Of each pixel, in the widest activation that an evaluation holds (64 filters, float32)."""
 
 
 @dataclass
@@ -38,7 +42,15 @@ class Built:
 
 
 def build(
-    recipe: Recipe, seed: int, *, root: Path, cache: Path, processes: Processes, workers: Workers, chunk: int = 0, compile: bool = False
+    recipe: Recipe,
+    seed: int,
+    *,
+    root: Path,
+    cache: Path,
+    processes: Processes,
+    workers: Workers,
+    chunk: int = 0,
+    compile: bool = False,
 ) -> Built:
     """Load the data, initialise the learner from the seed, and set up the outer optimiser."""
     dataset = DATASETS[recipe.dataset].load(root, recipe.split, cache=cache)
@@ -61,10 +73,14 @@ def build(
 
         episodes["test"] = FixedEpisodes(lake_runs(root))
     suite = FewShot(episodes, processes.device, Augment() if recipe.augment else None)
+    if compile and recipe.backbone == "resnet12":
+        raise RecipeError("--compile cannot carry DropBlock's random draws; run resnet12 without it")
     learner = make_learner(recipe, seed, channels, size).to(processes.device)
-    outer = make_outer(recipe, learner, workers, processes, chunk, compile)
+    outer = make_outer(recipe, learner, seed, workers, processes, chunk, compile)
     images = test.ways * (test.shots + test.queries)
-    return Built(suite, learner, outer, dataset, max(workers.threads, int(2e7 / (images * channels * size * size))))
+    return Built(
+        suite, learner, outer, dataset, max(workers.threads, int(1e9 / (images * size * size * FIRST_LAYER_BYTES)))
+    )
 
 
 def make_body(recipe: Recipe, channels: int, size: int) -> nn.Module:
@@ -87,7 +103,7 @@ def make_learner(recipe: Recipe, seed: int, channels: int, size: int) -> Learner
 
 
 def make_outer(
-    recipe: Recipe, learner: Learner, workers: Workers, processes: Processes, chunk: int, compile: bool
+    recipe: Recipe, learner: Learner, seed: int, workers: Workers, processes: Processes, chunk: int, compile: bool
 ) -> GradientOuter:
     """The recipe's optimiser and its schedule."""
     parameters = list(learner.parameters())
@@ -109,6 +125,7 @@ def make_outer(
         chunk=chunk,
         smoothing=recipe.smoothing,
         clip=recipe.clip,
+        seed=seed * processes.world + processes.rank,
         compile=compile,
         all_reduce=processes.sum if processes.world > 1 else None,
     )

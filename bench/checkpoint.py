@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 FORMAT = 1
+PARTIAL = ".partial"
 
 
 class RunFolderError(RuntimeError):
@@ -29,7 +30,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -40,7 +41,10 @@ def write_atomic(path: Path, content: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise RunFolderError(f"cannot write {path}: {error.strerror}; what was there before is untouched") from error
+        raise RunFolderError(
+            f"cannot write {path}: {error.strerror}; what was there before is untouched. "
+            "Make room or choose another folder, then run the same command again"
+        ) from error
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -58,8 +62,12 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror}") from error
     except Exception as error:
-        raise RunFolderError(f"{path} is not a readable checkpoint ({type(error).__name__}); remove it to start over") from error
+        raise RunFolderError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}); remove it to start over"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise RunFolderError(f"{path} has checkpoint format {found!r}, this version reads {FORMAT}; train again")
@@ -75,17 +83,26 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "a+")  # noqa: SIM115 - the lock lives as long as the file is open
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise RunFolderError(f"cannot use run folder {folder}: {error.strerror}; choose another with --out") from error
-    with file:
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
+            raise RunFolderError(
+                f"run folder {folder} is in use by process {holder}; wait, or choose another with --out"
+            ) from error
         except OSError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise RunFolderError(f"run folder {folder} is in use by process {holder}; wait, or choose another with --out") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            raise RunFolderError(
+                f"cannot lock run folder {folder}: {error.strerror}; choose another with --out"
+            ) from error
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+            os.truncate(lock, 0)
+            os.write(lock, str(os.getpid()).encode())
+        for left in folder.glob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         yield
+    finally:
+        os.close(lock)

@@ -12,14 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-
-from algorithms.learner import Batch
+from bench.preview import preview
 from vision import DATASETS
 from vision.images import DataError, Source, cache_root, suggest
+
+__all__ = [
+    "Counted",
+    "Importable",
+    "Imported",
+    "Row",
+    "Verified",
+    "download",
+    "import_data",
+    "list_data",
+    "preview",
+    "source_of",
+    "verify",
+]
 
 
 @runtime_checkable
@@ -41,6 +50,14 @@ class Importable(Protocol):
     @property
     def known(self) -> tuple[tuple[str, str], ...]:
         """(digest, what it is) of content that was checked."""
+
+    @property
+    def advice(self) -> str:
+        """How to get the data."""
+
+    @property
+    def downloads(self) -> bool:
+        """Whether `download` can fetch it."""
 
     def accepts(self, path: Path) -> bool:
         """Whether this one file or folder can be imported."""
@@ -110,15 +127,10 @@ def list_data(root: Path) -> list[Row]:
         present = bool(source.locate(root))
         counts = source.census(root) if present and isinstance(source, Counted) else None
         classes, images = counts or (None, None)
-        fetched = "download" in _ways_in(source)
-        obtain = "" if present else f"metabench data download {name}" if fetched else f"metabench data import {name} PATH"
+        verb = "download" if isinstance(source, Importable) and source.downloads else "import"
+        obtain = "" if present else f"metabench data {verb} {name}" + (" PATH" if verb == "import" else "")
         rows.append(Row(name, present, classes, images, source.licence, source.splits, obtain))
     return rows
-
-
-def _ways_in(source: Source) -> tuple[str, ...]:
-    # Only Omniglot has a licence and a host that let a program fetch it.
-    return ("download", "import") if getattr(source, "downloadable", False) else ("import",)
 
 
 def download(name: str, root: Path) -> list[Path]:
@@ -148,8 +160,9 @@ def import_data(name: str, path: Path, root: Path) -> Imported:
         raise DataError(f"{path} does not exist. Give the file or folder with the data of {name}.")
     pieces = [path] if source.accepts(path) else source.pieces(path)
     counts = {piece: source.inspect(piece) for piece in pieces}
-    if not pieces or (sum(counts.values()) == 0 and any(piece.suffix != ".csv" for piece in pieces)):
-        raise DataError(f"{path} has no images of {name} in it. {_advice(source, root)}")
+    pieces = [piece for piece in pieces if counts[piece] or piece.suffix == ".csv"]
+    if not pieces:
+        raise DataError(f"{path} has no images of {name} in it. {source.advice}")
     target = root / source.folder
     skipped = tuple(piece for piece in pieces if _in_place(piece, target))
     fresh = [piece for piece in pieces if piece not in skipped]
@@ -161,10 +174,12 @@ def import_data(name: str, path: Path, root: Path) -> Imported:
                 copy(piece, Path(temporary, piece.name))
             for piece in fresh:
                 os.replace(Path(temporary, piece.name), target / piece.name)
-    except (OSError, shutil.Error) as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "is full" if full else f"cannot be written ({error})"
-        raise DataError(f"The data folder {target} {reason}. Nothing was imported; set METABENCH_DATA to another.") from error
+        raise DataError(
+            f"The data folder {target} {reason}. Nothing was imported; set METABENCH_DATA to another."
+        ) from error
     return Imported(tuple(target / piece.name for piece in fresh), sum(counts.values()), skipped)
 
 
@@ -178,10 +193,40 @@ def _in_place(piece: Path, target: Path) -> bool:
     raise DataError(f"{there} is there already, and is not the same as {piece}. Remove one of them, then import again.")
 
 
-def _advice(source: Source, root: Path) -> str:
-    """How to get a data set, as its own message says it."""
+def verify(name: str, root: Path) -> Verified:
+    """Read and decode everything of a data set, past the cache.
+
+    Raises:
+        DataError: the data absent, incomplete or damaged, naming the file and member.
+    """
+    source, began = source_of(name), time.perf_counter()
+    cache = cache_root()
     try:
-        source.load(Path(tempfile.gettempdir()) / "metabench-no-such-folder", source.splits[0], cache=root)
-    except DataError as error:
-        return str(error).split("metabench-no-such-folder", 1)[-1].lstrip("/abcdefghijklmnopqrstuvwxyz").lstrip(". ")
-    return ""
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=".verify-", dir=cache)
+    except OSError as error:
+        raise DataError(
+            f"The cache folder {cache} cannot be written ({error}). Set METABENCH_CACHE to another."
+        ) from error
+    with temporary as scratch:
+        # A source's last scheme is the one that takes the most of its images.
+        data = source.load(root, source.splits[-1], cache=Path(scratch))
+        found = data.images
+        known: dict[str, str] = {}
+        files = source.locate(root)
+        if isinstance(source, Importable):
+            known = dict(source.known)
+            extra = [piece for piece in source.pieces(root / source.folder) if piece not in files]
+            for piece in extra:
+                source.inspect(piece)
+            files = files + extra
+        return Verified(
+            name=name,
+            files=tuple(files),
+            classes=len(found.names),
+            images=len(found.images),
+            digest=found.digest,
+            recognised=known.get(found.digest),
+            notes=data.notes,
+            seconds=time.perf_counter() - began,
+        )

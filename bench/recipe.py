@@ -11,7 +11,6 @@ from typing import Literal
 
 import tyro
 
-
 LAKE_RUNS = 20
 
 
@@ -28,7 +27,7 @@ class Recipe:
     benchmark: tyro.conf.Suppress[str] = "glyphs-5w1s"
     """Name under which the result is filed."""
     schedule: str = "paper"
-    """"paper", or "short": the same settings cut to what two CPU cores do in minutes. "custom" once a flag changes one."""
+    """"paper", or "short": fewer iterations, for a CPU; a run whose flags change its recipe is filed as "custom"."""
 
     dataset: tyro.conf.Suppress[str] = "glyphs"
     """Name in `vision.DATASETS`."""
@@ -117,8 +116,9 @@ class Recipe:
     def check(self) -> Recipe:
         """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
         least = {
-            "ways": 2, "shots": 1, "queries": 1, "train_ways": 2, "train_shots": 1, "train_queries": 1, "width": 1,
-            "inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0, "val_every": 1, "val_tasks": 1, "test_tasks": 2,
+            "ways": 2, "shots": 1, "queries": 1, "train_ways": 2, "train_shots": 1, "train_queries": 1,
+            "width": 1, "inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0,
+            "val_every": 1, "val_tasks": 1, "test_tasks": 2,
         }  # fmt: skip
         for field, bound in least.items():
             if getattr(self, field) < bound:

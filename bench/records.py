@@ -11,7 +11,9 @@ import importlib.metadata
 import json
 import math
 import platform
+import re
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,7 @@ from bench.train import State
 
 SCHEMA = 1
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "gymnasium", "mujoco")
+SOURCES = ("algorithms", "vision", "envs", "bench")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -97,8 +100,9 @@ def provenance(device: torch.device, threads: int, precision: str, processes: in
     """Where and how a run is made, asked at its start, when the sources are those that run."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     commit, dirty = _git()
+    launcher = ["python"] if processes == 1 else ["torchrun", f"--nproc-per-node={processes}"]
     return {
-        "command": " ".join(["python -m bench", *sys.argv[1:]]),
+        "command": shlex.join([*launcher, "-m", "bench", *sys.argv[1:]]),
         "device": f"{device.type}: {name}",
         "threads": threads,
         "processes": processes,
@@ -127,29 +131,31 @@ def _git() -> tuple[str, bool | None]:
     """Commit and whether the sources differ from it (results do not count); ("unknown", None) outside a checkout."""
 
     def ask(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--", "algorithms", "vision", "envs", "bench"))
+        return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--", *SOURCES))
     except (OSError, subprocess.CalledProcessError):
         return "unknown", None
 
 
 def file_name(record: dict[str, Any]) -> str:
-    """Where a record is filed: its row, schedule, recipe and seed."""
-    schedule = record["recipe"]["schedule"]
-    return f"{record['algorithm']}_{record['benchmark']}_{schedule}_{record['recipe_digest']}_seed{record['seed']}.json"
+    """Where a record is filed: its row, schedule, recipe and seed, in characters that every file system takes."""
+    recipe = record["recipe"]
+    row = (record["algorithm"], record["benchmark"], recipe["schedule"], record["recipe_digest"])
+    return re.sub(r"[^\w+-]", "-", "_".join(row)) + f"_seed{record['seed']}.json"
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write atomically, as JSON without NaN."""
-    write_atomic(path, (json.dumps(_without_nan(record), indent=1) + "\n").encode())
+    write_atomic(path, (json.dumps(_without_nan(record), indent=1, allow_nan=False) + "\n").encode())
 
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_without_nan(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -70,12 +70,16 @@ class Options:
     """Also file the record under results/records/."""
     tensorboard: bool = False
     """Write TensorBoard events to the run folder."""
+    save_every: float = 30.0
+    """Seconds between checkpoints, at most; a killed run loses no more than that."""
     dry_run: bool = False
     """Print the resolved recipe and what it costs, and stop."""
 
     def folder(self, recipe: Recipe) -> Path:
         """Where the run lives."""
-        return self.out or Path("runs") / f"{recipe.algorithm}_{recipe.benchmark}_{recipe.schedule}" / f"seed{self.seed}"
+        return (
+            self.out or Path("runs") / f"{recipe.algorithm}_{recipe.benchmark}_{recipe.schedule}" / f"seed{self.seed}"
+        )
 
 
 def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any] | None:
@@ -85,6 +89,7 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
     def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
         facts = provenance(processes.device, workers.threads, machine.precision, processes.world)
         trainer = _trainer(recipe, options.seed, folder, machine, workers, processes)
+        trainer.save_every = options.save_every
         events = folder / "tensorboard" if options.tensorboard and processes.first else None
         with Progress(f"{recipe.name} seed {options.seed}", quiet=not processes.first, tensorboard=events) as progress:
             state = trainer.run(progress)
@@ -98,7 +103,9 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
     return _alone_in(folder, machine, work)
 
 
-def again(recipe: Recipe, seed: int, folder: Path, tested: Recipe, machine: Machine, publish: bool) -> dict[str, Any] | None:
+def again(
+    recipe: Recipe, seed: int, folder: Path, tested: Recipe, machine: Machine, publish: bool
+) -> dict[str, Any] | None:
     """Test a trained run's best learner under another protocol; the training fields are the run's own.
 
     Args:
@@ -111,7 +118,10 @@ def again(recipe: Recipe, seed: int, folder: Path, tested: Recipe, machine: Mach
         trainer = _trainer(recipe, seed, folder, machine, workers, processes)
         trainer.resume()
         if trainer.state.iteration < recipe.iterations:
-            raise checkpoint.RunFolderError(f"{folder} stands at iteration {trainer.state.iteration} of {recipe.iterations}; finish it first")
+            why = f"it diverged: {trainer.state.diverged}" if trainer.state.diverged else "finish it first"
+            raise checkpoint.RunFolderError(
+                f"{folder} stands at iteration {trainer.state.iteration} of {recipe.iterations}; {why}"
+            )
         trainer.recipe = tested
         best = trainer.state.best_learner
         trainer.built = build(tested, seed, root=data_root(), cache=cache_root(), processes=processes, workers=workers)

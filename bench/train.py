@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,8 @@ from bench.build import Built
 from bench.distributed import Processes
 from bench.evaluate import Suite, evaluate
 from bench.progress import Progress
-from bench.recipe import Recipe
+from bench.recipe import Recipe, RecipeError
 from bench.statistics import mean_interval
-
-SAVE_SECONDS = 30.0
 
 
 @dataclass
@@ -60,13 +58,23 @@ class Trainer:
 
     Args:
         folder: gets checkpoint.pt and log.jsonl; a run found there goes on.
+        save_every: seconds between checkpoints, at most; there is also one after each validation.
     """
 
     def __init__(
-        self, recipe: Recipe, seed: int, built: Built, folder: Path, *, workers: Workers, processes: Processes
+        self,
+        recipe: Recipe,
+        seed: int,
+        built: Built,
+        folder: Path,
+        *,
+        workers: Workers,
+        processes: Processes,
+        save_every: float = 30.0,
     ) -> None:
         self.recipe, self.seed, self.built, self.folder = recipe, seed, built, folder
         self.workers, self.processes = workers, processes
+        self.save_every = save_every
         self.state = State()
         self.saved_at = time.monotonic()
         self.log_lines: list[str] = []
@@ -77,7 +85,17 @@ class Trainer:
         return self.folder / "checkpoint.pt"
 
     def run(self, progress: Progress) -> State:
-        """Train from where the folder stands to the last iteration; stops, marked, if the loss diverges."""
+        """Train from where the folder stands to the last iteration; stops, marked, if the loss diverges.
+
+        Raises:
+            RecipeError: if there are fewer tasks in a meta-batch than processes.
+        """
+        tasks, world = self.recipe.meta_batch, self.processes.world
+        if tasks < world:
+            raise RecipeError(
+                f"{self.recipe.name}: a meta-batch of {tasks} cannot be shared by {world} processes; "
+                "start fewer, or raise --meta-batch"
+            )
         self.resume()
         recipe, state = self.recipe, self.state
         learner, outer, suite = self.built.learner, self.built.outer, self.built.suite
@@ -95,7 +113,7 @@ class Trainer:
             due = state.iteration % recipe.val_every == 0 or state.iteration == recipe.iterations
             if due:
                 self.validate(progress)
-            if due or time.monotonic() - self.saved_at > SAVE_SECONDS:
+            if due or time.monotonic() - self.saved_at > self.save_every:
                 self.save()
         return state
 
@@ -107,8 +125,21 @@ class Trainer:
         try:
             return outer.step(learner, supports, query)
         except Diverged as error:
-            self.state.diverged = str(error)
+            self._mark(str(error))
             return None
+
+    def _mark(self, diverged: str) -> None:
+        """Note in the last checkpoint that the run ends here. Its learner stays: this one has gone astray."""
+        self.state.diverged = diverged
+        if not self.processes.first:
+            return
+        if not self.checkpoint_path.exists():
+            self.save()
+            return
+        self._write_log()
+        last = checkpoint.load(self.checkpoint_path)
+        last["state"]["diverged"] = diverged
+        checkpoint.save(self.checkpoint_path, last)
 
     def validate(self, progress: Progress) -> None:
         """Score the validation tasks, and keep the learner if it is the best so far."""
@@ -153,6 +184,8 @@ class Trainer:
         try:
             with open(self.folder / "log.jsonl", "a") as log:
                 log.writelines(line + "\n" for line in self.log_lines)
+                log.flush()
+                os.fsync(log.fileno())
         except OSError as error:
             raise checkpoint.RunFolderError(
                 f"cannot write {self.folder / 'log.jsonl'}: {error.strerror}; the last checkpoint is intact"
@@ -163,31 +196,45 @@ class Trainer:
         """Continue from the folder's checkpoint, if there is one.
 
         Raises:
-            RunFolderError: if it is of another recipe or seed, or damaged.
+            RunFolderError: if it is of another recipe or seed, or damaged, or not seen by every process.
         """
         log = self.folder / "log.jsonl"
-        if not self.checkpoint_path.exists():
-            if self.processes.first:
-                log.unlink(missing_ok=True)
-            return
-        saved = checkpoint.load(self.checkpoint_path)
+        if self.checkpoint_path.exists():
+            self._restore(checkpoint.load(self.checkpoint_path))
+        if len(set(self.processes.gather([self.state.iteration]))) > 1:
+            raise checkpoint.RunFolderError(f"run folder {self.folder} must be on a disk that all processes share")
+        if self.processes.first and log.exists() and not self.state.diverged:
+            _cut(log, self.state.iteration)
+
+    def _restore(self, saved: dict[str, Any]) -> None:
         if (saved["recipe"], saved["seed"]) != (self.recipe.digest(), self.seed):
+            had = saved["fields"] | {"seed": saved["seed"]}
+            asked = dataclasses.asdict(self.recipe) | {"seed": self.seed}
+            other = ", ".join(f"{k} {had.get(k)!r}, not {v!r}" for k, v in asked.items() if had.get(k) != v)
             raise checkpoint.RunFolderError(
-                f"{self.folder} holds a run of another recipe or seed ({saved['recipe']}, seed {saved['seed']}; "
-                f"asked for {self.recipe.digest()}, seed {self.seed}); choose another folder with --out"
+                f"{self.folder} holds a run of another recipe or seed ({other}); choose another folder with --out"
             )
         self.built.learner.load_state_dict(saved["learner"])
         self.built.outer.load_state_dict(saved["outer"])
         self.state = State(**saved["state"])
-        if self.processes.first and log.exists():
-            kept = [line for line in _whole_lines(log) if json.loads(line)["iteration"] <= self.state.iteration]
-            checkpoint.write_atomic(log, "".join(kept).encode())
 
     def load_best(self) -> None:
-        """Put the learner that validated best into place."""
-        self.built.learner.load_state_dict(self.state.best_learner)
+        """Put the learner that validated best into place; the present one where none was validated."""
+        if self.state.best_learner:
+            self.built.learner.load_state_dict(self.state.best_learner)
 
 
-def _whole_lines(log: Path) -> Sequence[str]:
-    """The lines of a log whose last line a kill may have cut."""
-    return [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+def _cut(log: Path, iteration: int) -> None:
+    """Drop the lines after an iteration, which will be written again, and a last line that a kill cut short."""
+    text = log.read_text(errors="replace")
+    kept = ""
+    for line in text.splitlines(keepends=True):
+        try:
+            beyond = json.loads(line)["iteration"] > iteration or not line.endswith("\n")
+        except (ValueError, LookupError, TypeError):
+            beyond = True
+        if beyond:
+            break
+        kept += line
+    if kept != text:
+        checkpoint.write_atomic(log, kept.encode())

@@ -1,0 +1,1 @@
+"""Task distributions of control, behind the same interface as few-shot images."""

@@ -163,7 +163,8 @@ def read_file(path: Path) -> bytes:
 def choose(chosen: dict[tuple[str, str], Member], name: tuple[str, str], member: Member) -> None:
     """Note the member under its (class, image) name: one of two equal copies is kept, two that differ are refused."""
     other = chosen.setdefault(name, member)
-    if (other.size, other.stamp) != (member.size, member.stamp):
+    # Stamps of a folder and of a zip cannot be compared; bytes can.
+    if other.size != member.size or (other.stamp != member.stamp and other.read() != member.read()):
         raise DataError(
             f"{member.place} and {other.place} are two different images of one name. Remove one of the two copies."
         )

@@ -30,10 +30,11 @@ class Augment:
         g = torch.Generator().manual_seed(hash((seed, episode, part)) & (2**63 - 1))
         x = self._crop(x, g)
         x = self._jitter(x, g)
-        if self.flip:
-            mirrored = torch.rand(len(x), generator=g) < 0.5
-            x = torch.where(mirrored.to(x.device)[:, None, None, None], x.flip(-1), x)
-        return x
+        if not self.flip:
+            return x
+        mirrored = torch.rand(len(x), generator=g) < 0.5
+        flipped: Tensor = torch.where(mirrored.to(x.device)[:, None, None, None], x.flip(-1), x)
+        return flipped
 
     def _crop(self, x: Tensor, g: torch.Generator) -> Tensor:
         n, _, h, w = x.shape
@@ -43,11 +44,12 @@ class Augment:
         columns = (left[:, None] + torch.arange(w, device=x.device))[:, None, None, :]
         each = torch.arange(n, device=x.device)[:, None, None, None]
         channels = torch.arange(x.shape[1], device=x.device)[None, :, None, None]
-        return padded[each, channels, rows, columns]
+        cropped: Tensor = padded[each, channels, rows, columns]
+        return cropped
 
     def _jitter(self, x: Tensor, g: torch.Generator) -> Tensor:
         factors = 1 + self.jitter * (2 * torch.rand(3, len(x), 1, 1, 1, generator=g) - 1)
-        brightness, contrast, saturation = factors.to(x.device)
+        brightness, contrast, saturation = factors.to(x.device).unbind()
         x = (x * brightness).clamp(0, 1)
         mean = x.mean((1, 2, 3), keepdim=True)
         x = (mean + (x - mean) * contrast).clamp(0, 1)

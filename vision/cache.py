@@ -83,6 +83,10 @@ def cached(
     if found is not None:
         return found
     todo = sorted(items(), key=lambda item: item[:2])
+    if not todo:
+        raise DataError(
+            f"{name}: its files hold no images of any class. See `metabench data list` for how to get them."
+        )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         _sweep(cache)
@@ -90,16 +94,13 @@ def cached(
             draft = Path(temporary) / "entry"
             draft.mkdir()
             _write(draft, todo, decode, shape)
-            _publish(draft, entry, shape)
+            ours = _open(draft, shape)
+            if ours is None:
+                raise DataError(f"What was written to {cache} does not read back. Check the disk.")
+            # Should another process be replacing the entry just now, the file that is open here remains readable.
+            return _publish(draft, entry, shape) or ours
     except OSError as error:
         raise _unwritable(cache, error, len(todo) * int(np.prod(shape))) from error
-    built = _open(entry, shape)
-    if built is None:
-        raise DataError(
-            f"The decoded images in {entry} do not read back as they were written. Check the disk, then delete that "
-            "folder."
-        )
-    return built
 
 
 def _unwritable(cache: Path, error: OSError, needed: int) -> DataError:
@@ -152,29 +153,22 @@ def _seal(index: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
-def _publish(draft: Path, entry: Path, shape: tuple[int, int, int]) -> None:
-    """Move the draft into place, unless another process was first; a damaged entry makes room."""
+def _publish(draft: Path, entry: Path, shape: tuple[int, int, int]) -> ClassImages | None:
+    """Move the draft into place, unless another process was first; a damaged entry makes room. What is there then."""
     for _ in range(10):
+        with suppress(FileNotFoundError):
+            if (there := _open(entry, shape)) is not None:
+                return there
+            # Moved aside first: deleting in place would let a reader see half of it.
+            os.replace(entry, Path(tempfile.mkdtemp(dir=draft.parent)) / "damaged")
         try:
             os.replace(draft, entry)
         except OSError as error:
-            if (
-                error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM)
-                or not entry.exists()
-            ):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            if _open(entry, shape) is not None:
-                return
-            # Moved aside first: deleting in place would let a reader see half of it.
-            _discard(entry, draft.parent)
         else:
-            return
+            return _open(entry, shape)
     raise DataError(f"{entry} is damaged and cannot be replaced. Delete it.")
-
-
-def _discard(entry: Path, aside: Path) -> None:
-    with suppress(FileNotFoundError):  # another process discarded it
-        os.replace(entry, Path(tempfile.mkdtemp(dir=aside)) / "damaged")
 
 
 def _sweep(cache: Path) -> None:

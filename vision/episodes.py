@@ -59,7 +59,14 @@ class Episodes:
     """
 
     def __init__(
-        self, data: Dataset, split: str, shape: Shape, *, rotations: bool = False, within_group: bool = False, seed: int = 0
+        self,
+        data: Dataset,
+        split: str,
+        shape: Shape,
+        *,
+        rotations: bool = False,
+        within_group: bool = False,
+        seed: int = 0,
     ) -> None:
         if split not in data.splits:
             raise DataError(f"{data.name} has no split {split!r}; it has {', '.join(sorted(data.splits))}")
@@ -116,7 +123,6 @@ class Episodes:
         return _batch(x[:, :, : s.shots]), _batch(x[:, :, s.shots :])
 
 
-
 class FixedEpisodes:
     """Episodes that were published as they are: the Omniglot challenge's 20 runs.
 
@@ -132,7 +138,9 @@ class FixedEpisodes:
     def draw(self, episodes: Iterable[int], device: torch.device | str = "cpu") -> tuple[Batch, Batch]:
         """Support and query of these runs; x (T, 20, C, H, W) float in [0, 1], y labels."""
         which = list(episodes)
-        support, query = (torch.from_numpy(x[which]).to(device).float().div_(255) for x in (self.runs.support, self.runs.query))
+        support, query = (
+            torch.from_numpy(x[which]).to(device).float().div_(255) for x in (self.runs.support, self.runs.query)
+        )
         labels = torch.from_numpy(self.runs.labels[which]).to(device)
         return _batch(support.unsqueeze(2)), _batch(query.unsqueeze(2))._replace(y=labels)
 

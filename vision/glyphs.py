@@ -22,19 +22,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from vision.cache import content_digest
 from vision.images import ClassImages, DataError, Dataset, Indices, Pixels, check_scheme
-
-Floats = NDArray[np.float64]
+from vision.pen import CONTROLS, SIZE, Floats, rasterise
 
 ALPHABET = 25
 """Characters of an alphabet."""
-STROKES, CONTROLS, SAMPLES = 4, 6, 112
-"""Most strokes of a character; control points of a stroke; points at which its path is marked."""
+STROKES = 4
+"""Most strokes of a character."""
 SHAPES = 7
 """Stroke shapes in the vocabulary of an alphabet."""
-SIZE, FINE = 28, 3
-"""Height and width of a drawing in pixels; grid points per pixel along each side."""
-WIDTHS = np.linspace(0.36, 0.52, 8)
-"""Pen widths: standard deviation of the blur, in pixels."""
 CHUNK = 500
 """Drawings rasterised at once: bounds the memory to about 30 MB."""
 
@@ -144,9 +139,8 @@ def draw(seed: int, characters: ArrayLike, drawings: int, *, first: int = 0) -> 
     for start in range(0, len(hand), CHUNK):
         part = slice(start, start + CHUNK)
         rows = which[part]
-        out[part] = _rasterise(
-            seed, _unsteady(seed, points[rows], hand[part]), roundness[rows], count[rows], hand[part]
-        )
+        placed, width = _unsteady(seed, points[rows], hand[part]), uniform(seed, 23, hand[part], 1)[:, 0]
+        out[part] = rasterise(placed, count[rows], roundness[rows], width)
     return out.reshape(len(characters), drawings, 1, SIZE, SIZE)
 
 
@@ -172,46 +166,6 @@ def _turn(points: Floats, angle: Floats) -> Floats:
     # The small-angle rotation t -> (1 - t^2/2, t): exact arithmetic, no library cosine.
     cos, sin = 1 - angle**2 / 2, angle
     return np.stack([cos * x - sin * y, sin * x + cos * y], -1)
-
-
-def _path(degree: int) -> Floats:
-    """(SAMPLES, CONTROLS) weights of a clamped B-spline's control points along it (Cox and de Boor's recursion)."""
-    knots = np.concatenate([np.zeros(degree), np.linspace(0, 1, CONTROLS - degree + 1), np.ones(degree)])
-    t = np.linspace(0, 1 - 1e-9, SAMPLES)[:, None]
-    basis = ((knots[:-1] <= t) & (t < knots[1:])).astype(np.float64)
-    for d in range(1, degree + 1):
-        left, right = knots[d:-1] - knots[: -d - 1], knots[d + 1 :] - knots[1:-d]
-        rise = np.divide(t - knots[: -d - 1], left, out=np.zeros((SAMPLES, len(left))), where=left > 0)
-        fall = np.divide(knots[d + 1 :] - t, right, out=np.zeros((SAMPLES, len(right))), where=right > 0)
-        basis = rise * basis[:, :-1] + fall * basis[:, 1:]
-    return basis
-
-
-def _blur(width: float) -> NDArray[np.float32]:
-    """(SIZE, SIZE * FINE) whole-number weights from the fine grid to pixels: a Gaussian of this width in pixels."""
-    centres, fine = np.arange(SIZE) + 0.5, (np.arange(SIZE * FINE) + 0.5) / FINE
-    weight = np.exp(-((centres[:, None] - fine) ** 2) / (2 * width**2))
-    return np.round(63 * weight).astype(np.float32)
-
-
-_CORNERED, _CURVED = _path(1), _path(3)
-_BLURS = np.stack([_blur(width) for width in WIDTHS])
-
-
-def _rasterise(seed: int, points: Floats, roundness: Floats, count: Indices, hand: Indices) -> Pixels:
-    """Pictures (N, SIZE, SIZE) of control points (N, STROKES, CONTROLS, 2)."""
-    n, fine = len(points), SIZE * FINE
-    weight = roundness[:, None, None, None]
-    path = weight * (_CURVED @ points) + (1 - weight) * (_CORNERED @ points)
-    # The odd offset keeps rounded control points away from the edges of the grid's cells.
-    cell = np.clip(np.floor(path * fine + 0.37), 0, fine - 1).astype(np.int64)
-    position = (np.arange(n)[:, None, None] * fine + cell[..., 1]) * fine + cell[..., 0]
-    ink = np.zeros(n * fine * fine, dtype=np.float32)
-    ink[position[np.arange(STROKES) < count[:, None]]] = 1
-    blur = _BLURS[(uniform(seed, 23, hand, 1)[:, 0] * len(WIDTHS)).astype(np.int64)]
-    # Whole numbers below 2**24 in float32: every sum is exact in whatever order it is taken.
-    grey = blur @ ink.reshape(n, fine, fine) @ blur.transpose(0, 2, 1)
-    return np.clip((grey - 1500) * 0.04, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)

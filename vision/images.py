@@ -153,7 +153,7 @@ class Source(Protocol):
 def suggest(word: str, known: Iterable[str]) -> str:
     """The end of an "unknown name" message: the nearest known name, and all of them."""
     known = list(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5) or [name for name in known if word and word in name]
     return (f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(known)}."
 
 

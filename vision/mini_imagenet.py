@@ -62,10 +62,18 @@ class MiniImageNet:
     folder: str = "miniimagenet"
     complete: int = 600
     """Images of a class in a complete copy; fewer in training are named by the split's version."""
+    advice: str = ADVICE
+    downloads: bool = False
     known: tuple[tuple[str, str], ...] = (
         ("15f7d58b786c00fee3d9123b12bd2324e33ac8558ad17889af93533e40f08160", "60,000 JPEGs, 600 a class"),
-        ("ab25b5dd3e56794dd21a6c956993c967289bde4fcb0b8035254e97c8855417d4", "the same, the first 300 of a training class"),
-        ("a3942245f6e89780144a0cf4f6c2ffc225dcc53948d969ba8e8ce0b0357c70c5", "the same, the last 300 of a training class"),
+        (
+            "ab25b5dd3e56794dd21a6c956993c967289bde4fcb0b8035254e97c8855417d4",
+            "the same, the first 300 of a training class",
+        ),
+        (
+            "a3942245f6e89780144a0cf4f6c2ffc225dcc53948d969ba8e8ce0b0357c70c5",
+            "the same, the last 300 of a training class",
+        ),
     )
     """Digests of content that was checked, and what it is."""
 

@@ -69,8 +69,13 @@ class Omniglot:
     """Images that every character must have."""
     characters: tuple[int, int] = (964, 659)
     """Characters of the background and of the evaluation set; any other number is an incomplete copy."""
+    advice: str = ADVICE
+    downloads: bool = True
     known: tuple[tuple[str, str], ...] = (
-        ("85c05935000d22f185d3b43f54def30ef890b87d1d9fcc9f178e1d310ea1e8a1", "the official 32,460 images of 1623 characters"),
+        (
+            "85c05935000d22f185d3b43f54def30ef890b87d1d9fcc9f178e1d310ea1e8a1",
+            "the official 32,460 images of 1623 characters",
+        ),
     )
     """Digests of content that was checked, and what it is."""
 

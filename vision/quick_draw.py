@@ -49,8 +49,13 @@ class QuickDraw:
     """Most drawings taken from a numpy_bitmap file, which holds more than 100,000."""
     samples: int = 20
     """Drawings of a class in the scheme "20-samples"."""
+    advice: str = ADVICE
+    downloads: bool = False
     known: tuple[tuple[str, str], ...] = (
-        ("b65cbb6344ea166be17a8d3c815a352f65c6647d69913e64534354304fa3603d", "9,570 drawings rasterised from raw strokes"),
+        (
+            "b65cbb6344ea166be17a8d3c815a352f65c6647d69913e64534354304fa3603d",
+            "9,570 drawings rasterised from raw strokes",
+        ),
     )
     """Digests of content that was checked (by the scheme "all"), and what it is."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,9 +41,7 @@ class FewShot:
     interactive = False
     score_name = "accuracy"
 
-    def __init__(
-        self, episodes: Mapping[str, Drawn], device: torch.device, augment: Augment | None = None
-    ) -> None:
+    def __init__(self, episodes: Mapping[str, Drawn], device: torch.device, augment: Augment | None = None) -> None:
         self.episodes = episodes
         self.device = device
         self.augment = augment
@@ -54,10 +52,8 @@ class FewShot:
         episodes = self.episodes[split]
         support, query = episodes.draw(indices, self.device)
         if self.augment is not None and split == "train":
-            support, query = (
-                batch._replace(x=torch.stack([self.augment(x, episodes.seed, i, part) for x, i in zip(batch.x, indices, strict=True)]))
-                for part, batch in enumerate((support, query))
-            )
+            seeds = [(episodes.seed, i) for i in indices]
+            support, query = (_augmented(self.augment, b, seeds, part) for part, b in enumerate((support, query)))
         return Tasks(support, query)
 
     def support(self, tasks: Tasks, learner: Learner, fast: Params) -> Batch:
@@ -72,3 +68,9 @@ class FewShot:
         """Accuracy on each task's query, (T,)."""
         predicted = learner.predict(fast, tasks.query.x).argmax(-1)
         return (predicted == tasks.query.y).float().mean(1)
+
+
+def _augmented(augment: Augment, batch: Batch, seeds: Sequence[tuple[int, int]], part: int) -> Batch:
+    """Each task's images, altered by draws of its own."""
+    images = [augment(x, *seed, part) for x, seed in zip(batch.x, seeds, strict=True)]
+    return batch._replace(x=torch.stack(images))

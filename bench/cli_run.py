@@ -1,0 +1,151 @@
+"""The verbs `run` and `evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from algorithms import LEARNERS
+from bench import checkpoint
+from bench.recipe import Recipe, RecipeError
+from bench.recipes import VARIANTS, benchmark_names, resolve
+from bench.run import Machine, Options, again, execute
+
+
+@dataclasses.dataclass(frozen=True)
+class RunCommand:
+    """Train, select on validation, test, write a record. A run folder that was interrupted goes on."""
+
+    options: Annotated[Options, tyro.conf.arg(name="")]
+    machine: Annotated[Machine, tyro.conf.arg(name="")]
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+
+
+def run(arguments: list[str]) -> int:
+    """metabench run ALGORITHM BENCHMARK."""
+    names = [word for word in arguments[:2] if not word.startswith("-")]
+    if len(names) < 2:
+        if "-h" in arguments or "--help" in arguments:
+            print(usage())
+            return 0
+        raise RecipeError(f"run needs an algorithm and a benchmark first\n\n{usage()}")
+    command = parse_run(*names, arguments[2:])
+    recipe = labelled(command.recipe)
+    if command.options.dry_run:
+        from bench.cost import describe
+
+        describe(recipe, command.machine, Console())
+        return 0
+    record = execute(recipe, command.options, command.machine)
+    if record is not None:
+        report(record, Console())
+    return 0 if record is None or record["status"] == "complete" else 1
+
+
+def usage() -> str:
+    """What `run` takes, with the names there are."""
+    return (
+        "usage: metabench run ALGORITHM BENCHMARK [--schedule short] [--seed N] [--dry-run] [...]\n\n"
+        f"  algorithms: {', '.join([*LEARNERS, *VARIANTS])}\n"
+        f"  benchmarks: {', '.join(benchmark_names())}\n\n"
+        "`metabench run maml omniglot-5w1s --help` shows every flag of that recipe."
+    )
+
+
+def parse_run(algorithm: str, benchmark: str, flags: list[str]) -> RunCommand:
+    """The recipe that the names stand for, with every field open to a flag."""
+    recipe = resolve(algorithm, benchmark, _value_of("--schedule", flags) or "paper")
+    return tyro.cli(
+        RunCommand,
+        args=flags,
+        prog=f"metabench run {algorithm} {benchmark}",
+        default=RunCommand(Options(), Machine(), recipe),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _value_of(flag: str, flags: Sequence[str]) -> str | None:
+    for i, word in enumerate(flags):
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+        if word == flag and i + 1 < len(flags):
+            return flags[i + 1]
+    return None
+
+
+def labelled(recipe: Recipe) -> Recipe:
+    """The recipe as it is filed: its schedule is "custom" where a flag changed anything."""
+    plain = resolve(recipe.algorithm, recipe.benchmark, recipe.schedule)
+    return recipe if plain == recipe else dataclasses.replace(recipe, schedule="custom").check()
+
+
+def report(record: dict[str, Any], console: Console) -> None:
+    """The result as a table: the score after each number of updates."""
+    title = f"{record['algorithm']} {record['benchmark']} ({record['recipe']['schedule']}) seed {record['seed']}"
+    if record["status"] != "complete":
+        advice = "the last good checkpoint is kept; try a lower --outer-lr or --inner-lr, with another --out"
+        text = f"{title}: {record['status']}; {advice}"
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        return
+    test = record["test"]
+    table = Table(title=title, title_justify="left", min_width=len(title))
+    table.add_column("updates", justify="right")
+    table.add_column(f"test {record['metric']}, % (95% of {test['tasks']} tasks)", justify="right")
+    for k, mean, ci95 in zip(test["updates"], test["mean"], test["ci95"], strict=True):
+        table.add_row(str(k), f"{100 * mean:.2f} ± {100 * ci95:.2f}")
+    console.print(table)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateCommand:
+    """Test a trained run's best learner again, under its own or another protocol."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder."""
+    ways: int = 0
+    """Classes of a test episode; 0 for the recipe's."""
+    shots: int = 0
+    """Support images a class; 0 for the recipe's."""
+    tasks: int = 0
+    """Test episodes; 0 for the recipe's."""
+    steps: int = -1
+    """Updates on a support; -1 for the recipe's."""
+    publish: bool = False
+    """File the record under results/records/."""
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+
+
+def evaluate(arguments: list[str]) -> int:
+    """metabench evaluate RUN_FOLDER."""
+    command = tyro.cli(EvaluateCommand, args=arguments, prog="metabench evaluate", config=(tyro.conf.OmitArgPrefixes,))
+    path = command.folder / "checkpoint.pt"
+    if not path.is_file():
+        raise checkpoint.RunFolderError(
+            f"{command.folder} holds no checkpoint.pt; give the --out of a finished `metabench run`"
+        )
+    saved = checkpoint.load(path)
+    recipe = Recipe(**saved["fields"]).check()
+    record = again(recipe, saved["seed"], command.folder, retested(recipe, command), command.machine, command.publish)
+    if record is not None:
+        report(record, Console())
+    return 0
+
+
+def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
+    """The recipe with the test fields that the command changes, and the benchmark that this is."""
+    changed = {"ways": command.ways, "shots": command.shots, "test_tasks": command.tasks}
+    for name, value in changed.items():
+        if value < 0:
+            raise RecipeError(f"--{name.removeprefix('test_')} is {value}; it must be positive, or 0 for the recipe's")
+    fields: dict[str, Any] = {name: value for name, value in changed.items() if value > 0}
+    if command.steps >= 0:
+        fields["test_steps"] = command.steps
+    shape = f"{command.ways or recipe.ways}w{command.shots or recipe.shots}s"
+    benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{shape}"
+    return dataclasses.replace(recipe, benchmark=benchmark, **fields).check()

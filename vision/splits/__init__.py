@@ -1,0 +1,1 @@
+"""Class splits as published: one line a class or span of classes."""
