@@ -97,7 +97,8 @@ def meta_gradient(
         supports: one batch for each update; each has T tasks. Repeats of one object are encoded once.
         objective: outputs and query -> (T,).
         chunk: tasks carried at once; trades memory for time and changes nothing else.
-        seed: of whatever randomness layers use (DropBlock), drawn per chunk.
+        seed: of whatever randomness layers use (DropBlock), drawn per chunk: with such layers another chunk, or
+            another number of threads or processes, is another draw.
         compiled: `CompiledChunk(chunk_outputs(objective))`, to run chunks as compiled graphs.
     """
     run = compiled or chunk_outputs(objective)

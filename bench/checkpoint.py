@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def load(path: Path) -> dict[str, Any]:
         RunFolderError: if it is damaged or of another format.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's, of old formats: ours is one, and the rest fail
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror}") from error
     except Exception as error:

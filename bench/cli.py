@@ -1,4 +1,4 @@
-"""The command line: `metabench run | evaluate | list | data | quickstart`."""
+"""The command line: `metabench run | evaluate | list | data | report | quickstart`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside
   metabench evaluate RUN_FOLDER [...]       test a trained run again, or under another protocol
   metabench data list|download|import|verify|preview
   metabench bench vision                    speed beside learn2learn
+  metabench report                          the leaderboard, from the records alone
 
 Every verb takes --help; `metabench run maml omniglot-5w1s --help` shows that recipe's fields."""
 
@@ -26,6 +27,7 @@ VERBS: dict[str, str] = {
     "list": "bench.cli_data:list_all",
     "data": "bench.cli_data:data",
     "quickstart": "bench.quickstart:quickstart",
+    "report": "bench.report:report_command",
 }
 """Verb -> function of the arguments after it; returns the exit status. Imported when asked for: torch takes seconds."""
 

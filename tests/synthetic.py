@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bench.published import Entry, Interval
-from bench.records import SCHEMA, file_name, write_record
 from bench.recipes import resolve
+from bench.records import SCHEMA, file_name, write_record
 from bench.results import Row
 from bench.statistics import mean_interval
 

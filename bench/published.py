@@ -1,0 +1,250 @@
+"""What others reported: `results/published.yaml`, read and checked.
+
+An entry is one number with its protocol. The loader is strict, because a wrong reference makes every verdict on it
+wrong: what is unknown, missing, of the wrong kind or at odds with the rest is refused with file, entry and field.
+
+The first entry of an algorithm on a benchmark is its reference, the later ones are other reports of it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.protocol import FIELDS, UNSTATED
+
+PUBLISHED = Path("results/published.yaml")
+KINDS = ("ci95", "std-over-seeds", "unstated", "none")
+"""What the printed ± is: 95 % over test episodes, standard deviation over seeds, not said, or absent."""
+
+VERIFICATION = ("primary", "official-repo", "secondary", "issue", "memory")
+"""Read in the paper, in the system's own repository, in another text, in an issue thread; or recalled and not read."""
+
+
+class PublishedError(ValueError):
+    """A file of published numbers that cannot be trusted; the message names file, entry and field."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The ± that is printed with a number."""
+
+    half_width: float | None
+    """In the number's own unit; None where kind is "none"."""
+    kind: str
+    """One of `KINDS`."""
+    seeds: int | None = None
+    """Number of seeds, where kind is "std-over-seeds"."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published number."""
+
+    id: str
+    authors: str
+    """As they are cited, e.g. "Finn et al."."""
+    paper: str
+    """Title of the work that reports the number."""
+    system: str
+    """Who ran it, where that is not the algorithm's own paper (a library, a re-run); else empty."""
+    venue: str
+    year: int | None
+    table: str
+    algorithm: str
+    benchmark: str
+    metric: str
+    """ "accuracy" (percent) or "return"."""
+    value: float | None
+    """None where the source prints curves only."""
+    interval: Interval
+    verification: str
+    """One of `VERIFICATION`."""
+    source: str
+    """Where the number was read."""
+    protocol: Mapping[str, Any]
+    training: Mapping[str, float]
+    """Schedule, where read: iterations, meta_batch, inner_lr, outer_lr. It decides no comparison."""
+    notes: str
+
+    @property
+    def cite(self) -> str:
+        """The system, or the authors with the year."""
+        return self.system or f"{self.authors} {self.year or ''}".strip()
+
+
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_SHAPE = re.compile(r".*-(\d+)w(\d+)s")
+_TRAINING = ("iterations", "meta_batch", "inner_lr", "outer_lr")
+_OPTIONAL: Mapping[str, Any] = {"system": "", "training": {}, "notes": ""}
+
+
+def load(path: Path = PUBLISHED) -> tuple[Entry, ...]:
+    """Every entry of the file, in its order.
+
+    Raises:
+        PublishedError: for the first thing that is wrong.
+    """
+    content = read_yaml(path)
+    whole = isinstance(content, dict) and {"entries"} <= set(content) <= {"common", "entries"}
+    if not (whole and isinstance(content["entries"], list)):
+        raise PublishedError(f"{path}: expected `entries`, a list, and perhaps `common`, what they share")
+    entries: dict[str, Entry] = {}
+    for number, raw in enumerate(content["entries"], 1):
+        name = raw["id"] if isinstance(raw, dict) and isinstance(raw.get("id"), str) else f"number {number}"
+        try:
+            entry = _entry(raw)
+            if entry.id in entries:
+                raise _Wrong("id", "is used twice")
+        except _Wrong as wrong:
+            raise PublishedError(f"{path}: entry {name}: {wrong.field}: {wrong}") from None
+        entries[entry.id] = entry
+    return tuple(entries.values())
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain data in a YAML file.
+
+    Raises:
+        PublishedError: if it cannot be read, or a mapping has a key twice.
+    """
+    try:
+        loader = _LOADER(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _refuse_repeated_keys(node)
+        return None if node is None else loader.construct_document(node)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PublishedError(f"{path}: not readable: {' '.join(str(error).split())}") from error
+
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # plain data only; in C where PyYAML has it
+
+
+def _refuse_repeated_keys(root: yaml.Node | None) -> None:
+    """YAML itself would silently keep the last of them."""
+    waiting, seen = [root] if root else [], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        waiting += node.value if isinstance(node, yaml.SequenceNode) else []
+        names = set[str]()
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+            if str(key.value) in names:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            names.add(str(key.value))
+            waiting += [key, value]
+
+
+class _Wrong(ValueError):
+    """What is wrong with a field."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def _entry(raw: Any) -> Entry:
+    if not isinstance(raw, dict):
+        raise _Wrong("entry", f"is {_kind(raw)}, expected fields")
+    names = [f.name for f in fields(Entry)]
+    for field in raw:
+        if field not in names:
+            raise _Wrong(str(field), f"is no field of an entry; they are {', '.join(names)}")
+    full = {**_OPTIONAL, **raw}
+    for field in names:
+        if field not in full:
+            raise _Wrong(field, "is missing")
+        if field in _CHECKS:
+            holds, expected = _CHECKS[field]
+            if not holds(full[field]):
+                raise _Wrong(field, f"is {full[field]!r}, expected {expected}")
+    full["interval"] = _interval(full["interval"], full["value"])
+    full["protocol"] = _protocol(full["protocol"], full["metric"], full["benchmark"])
+    full["training"] = _training(full["training"])
+    if full["metric"] == "accuracy" and full["value"] is not None and not 0 <= full["value"] <= 100:
+        raise _Wrong("value", f"is {full['value']}, expected a percentage")
+    return Entry(**full)
+
+
+def _interval(raw: Any, value: float | None) -> Interval:
+    if not isinstance(raw, dict) or not {"half_width", "kind"} <= set(raw) <= {"half_width", "kind", "seeds"}:
+        raise _Wrong("interval", f"is {raw!r}, expected half_width, kind and perhaps seeds")
+    if raw["kind"] not in KINDS:
+        raise _Wrong("interval.kind", f"is {raw['kind']!r}, expected one of {', '.join(KINDS)}")
+    if raw["kind"] == "none" or value is None:
+        if raw["half_width"] is not None or raw["kind"] != "none":
+            raise _Wrong("interval.half_width", "is given without a value or a kind")
+    elif not (_number(raw["half_width"]) and raw["half_width"] >= 0):
+        raise _Wrong("interval.half_width", f"is {raw['half_width']!r}, expected a number of at least 0")
+    if (raw["kind"] == "std-over-seeds") != _count(raw.get("seeds")):
+        raise _Wrong("interval.seeds", f"is {raw.get('seeds')!r}; it is the number of seeds of a std-over-seeds")
+    return Interval(**raw)
+
+
+def _protocol(raw: Any, metric: str, benchmark: str) -> Mapping[str, Any]:
+    expected = FIELDS[metric]
+    if not isinstance(raw, dict):
+        raise _Wrong("protocol", f"is {_kind(raw)}, expected fields")
+    for field in (*raw, *expected):
+        if field not in expected:
+            raise _Wrong(f"protocol.{field}", f"is no field of a protocol; they are {', '.join(expected)}")
+        if field not in raw:
+            raise _Wrong(f"protocol.{field}", f"is missing; {UNSTATED!r} says that the source is silent")
+        if type(raw[field]) is not expected[field] and raw[field] != UNSTATED:
+            raise _Wrong(f"protocol.{field}", f"is {raw[field]!r}, expected {expected[field].__name__} or {UNSTATED!r}")
+    shape = _SHAPE.fullmatch(benchmark)
+    for field, number in zip(("ways", "shots"), shape.groups() if shape else (), strict=False):
+        if raw.get(field) != int(number):
+            raise _Wrong(f"protocol.{field}", f"is {raw.get(field)!r}, but the benchmark is {benchmark}")
+    return raw
+
+
+def _training(raw: Any) -> Mapping[str, float]:
+    if not isinstance(raw, dict):
+        raise _Wrong("training", f"is {_kind(raw)}, expected fields")
+    for field, value in raw.items():
+        if field not in _TRAINING or not (_number(value) and value > 0):
+            raise _Wrong(f"training.{field}", f"is {value!r}; known are {', '.join(_TRAINING)}, positive numbers")
+    return raw
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (lambda v: isinstance(v, str) and bool(_ID.fullmatch(v)), "lower-case letters, digits, dots and dashes"),
+    "authors": (_text, "text"),
+    "paper": (_text, "text"),
+    "system": (lambda v: isinstance(v, str), "text"),
+    "venue": (_text, "text"),
+    "year": (lambda v: v is None or (type(v) is int and 1950 <= v <= 2100), "a year or null"),
+    "table": (_text, "text"),
+    "algorithm": (lambda v: isinstance(v, str) and bool(_ID.fullmatch(v)), "a name as `metabench list` prints it"),
+    "benchmark": (lambda v: isinstance(v, str) and bool(_ID.fullmatch(v)), "a name as `metabench list` prints it"),
+    "metric": (lambda v: isinstance(v, str) and v in FIELDS, f"one of {', '.join(FIELDS)}"),
+    "value": (lambda v: v is None or _number(v), "a finite number, or null for curves only"),
+    "verification": (lambda v: v in VERIFICATION, f"one of {', '.join(VERIFICATION)}"),
+    "source": (_text, "text"),
+    "notes": (lambda v: isinstance(v, str), "text"),
+}  # fmt: skip

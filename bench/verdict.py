@@ -1,0 +1,91 @@
+"""The verdict on a row: what our measurement says about a published number.
+
+    reproduced            same protocol; the intervals overlap, or ours is higher
+    below                 same protocol; ours is lower and the intervals are apart, or a seed diverged
+    not comparable        a decisive field of the protocol differs, or the source prints curves only
+    unverified reference  the published number was recalled, not read: it decides nothing
+    not run               there is no record
+    no published number   nothing was published for this algorithm on this benchmark: a metabench extension
+
+Two intervals of ours are shown: over test episodes and over seeds. The verdict uses the one over test episodes: it is
+what most papers print, and unlike the one over two or three seeds it is never so wide that everything overlaps. The
+published ± is taken as it is printed, whatever it is (for a standard deviation over three seeds that is close to a 95 %
+half-width of their mean, 1.96 s / √3 = 1.13 s); a number printed without one is taken as exact.
+
+Which fields of a protocol are decisive is said in `bench.protocol`. A shorter schedule changes no verdict: it is a
+label on the row, with the iterations of both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bench.protocol import Comparison, compare
+from bench.published import Entry
+from bench.results import Row
+
+WORDS = ("reproduced", "below", "not comparable", "unverified reference", "not run", "no published number")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word, why, and the protocols side by side."""
+
+    word: str
+    """One of `WORDS`."""
+    reason: str
+    comparison: Comparison = field(default_factory=Comparison)
+    schedule: str = ""
+    """The label of a row that was not trained for as long as, or not as, the published one; else empty."""
+
+
+def verdict(row: Row | None, entry: Entry | None) -> Verdict:
+    """What the records of a row say about a published number.
+
+    Args:
+        row: our records, or None if there are none.
+        entry: the published number, or None if there is none.
+    """
+    if row is None:
+        return Verdict("not run", "no record")
+    schedule = _schedule(row, entry)
+    if entry is None:
+        return Verdict("no published number", "metabench extension", schedule=schedule)
+    if row.first["metric"] != entry.metric:
+        reason = f"published is {_article(entry.metric)}, this run measured {_article(row.first['metric'])}"
+        return Verdict("not comparable", reason, schedule=schedule)
+    comparison = compare(row.first["protocol"], entry.protocol, entry.metric)
+    word, reason = _decide(row, entry, comparison)
+    return Verdict(word, reason, comparison, schedule)
+
+
+def _decide(row: Row, entry: Entry, comparison: Comparison) -> tuple[str, str]:
+    if entry.verification == "memory":
+        return "unverified reference", "recalled, not read in the source"
+    if entry.value is None:
+        return "not comparable", "the source prints curves only"
+    if comparison.decisive:
+        return "not comparable", "published with " + "; ".join(map(str, comparison.decisive))
+    if row.measured is None or row.diverged:
+        return "below", f"training diverged with seed {', '.join(map(str, row.diverged))}"
+    ours, half_width = row.measured, entry.interval.half_width or 0.0
+    gap = entry.value - ours.mean
+    reach = ours.ci95 + half_width
+    silent = f"; {len(comparison.assumed)} protocol fields unstated" if comparison.assumed else ""
+    if gap <= 0:
+        return "reproduced", f"{-gap:.2f} above the published number{silent}"
+    if gap <= reach:
+        return "reproduced", f"{gap:.2f} lower, within both intervals (together ± {reach:.2f}){silent}"
+    return "below", f"{gap:.2f} lower, beyond both intervals (together ± {reach:.2f}){silent}"
+
+
+def _schedule(row: Row, entry: Entry | None) -> str:
+    iterations = row.first["recipe"]["iterations"]
+    published = entry.training.get("iterations") if entry is not None else None
+    if row.schedule == "paper" and published in (None, iterations):
+        return ""
+    return f"{row.schedule} schedule: {iterations} iterations" + (f", published {published:.0f}" if published else "")
+
+
+def _article(metric: str) -> str:
+    return f"an {metric}" if metric[0] in "aeiou" else f"a {metric}"
