@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.likelihood import Likelihood
+from algorithms.normalise import normalise
 
 Params = dict[str, Tensor]
 """Parameter overrides φ: name -> (T, *shape), or (1, *shape) where shared by all tasks."""
@@ -101,6 +102,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2).expand(x.shape[0], -1, -1))
 
 
+def fold(x: Tensor) -> Tensor:
+    """(T, N, C, ...) -> (N, T*C, ...). One task keeps its strides, which say in what order the memory is."""
+    return x.squeeze(0) if x.shape[0] == 1 else x.transpose(0, 1).flatten(1, 2)
+
+
+def unfold(x: Tensor, tasks: int) -> Tensor:
+    """(N, T*C, ...) -> (T, N, C, ...), as a view."""
+    return x.unsqueeze(0) if tasks == 1 else x.unflatten(1, (tasks, -1)).transpose(0, 1)  # type: ignore[no-any-return]
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation of channels, per task.
 
@@ -125,9 +136,9 @@ class BatchNorm(nn.Module):
 
     def forward(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """x (T, N, C, ...) -> the same shape, normalised over all but T and C."""
-        tasks, channels = x.shape[0], x.shape[2]
+        tasks = x.shape[0]
         weight, bias = fast[self.name + "weight"], fast[self.name + "bias"]
-        folded = x.transpose(0, 1).flatten(1, 2)  # (N, T*C, ...): a view where tasks were folded before
+        folded = fold(x)
         weight = weight.expand(tasks, -1).flatten()
         bias = bias.expand(tasks, -1).flatten()
         if self.name + "mean" in fast:
@@ -135,10 +146,9 @@ class BatchNorm(nn.Module):
             var = fast[self.name + "var"].expand(tasks, -1).flatten()
             out = F.batch_norm(folded, mean, var, weight, bias, training=False, eps=self.eps)
         else:
-            out, mean, scale = torch.native_batch_norm(folded, weight, bias, None, None, True, 0.0, self.eps)
+            out, mean, scale = normalise(folded, weight, bias, self.eps)
             self._leave(mean, scale, folded.numel() // folded.shape[1], tasks)
-        unfolded: Tensor = out.unflatten(1, (tasks, channels))
-        return unfolded.transpose(0, 1)
+        return unfold(out, tasks)
 
     def _leave(self, mean: Tensor, scale: Tensor, count: int, tasks: int) -> None:
         current = current_pass()

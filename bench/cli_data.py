@@ -44,7 +44,7 @@ def list_all(arguments: list[str]) -> int:
         names = [name for name in benchmark_names() if name.rpartition("-")[0] in bases]
         benchmarks.add_row(source, ", ".join(names))
     console.print(benchmarks)
-    console.print(data_table())
+    show_data(console)
     console.print("metabench run ALGORITHM BENCHMARK --dry-run shows a recipe and its cost.", highlight=False)
     return 0
 
@@ -66,22 +66,26 @@ def paper_of(kind: type[Learner]) -> str:
     return found[0] if found else ""
 
 
-def data_table() -> Table:
-    """Every data set, whether it is there, and how to get it."""
+def show_data(console: Console) -> None:
+    """Print every data set, whether it is there, and how to get what is not."""
     table = _table(f"data sets (in {data_root()})", "name", "present", "classes", "images", "split schemes", "licence")
-    for row in actions.list_data(data_root()):
-        present = "yes" if row.present else f"no: {row.obtain}"
-        counts = [
-            "?" if n is None and row.present else "" if n is None else f"{n:,}" for n in (row.classes, row.images)
-        ]
-        table.add_row(row.name, present, *counts, "\n".join(row.schemes), escape(row.licence))
-    return table
+    rows = actions.list_data(data_root())
+    for row in rows:
+        unknown = "?" if row.present else ""
+        counts = [unknown if n is None else f"{n:,}" for n in (row.classes, row.images)]
+        schemes = "\n".join(row.schemes)
+        table.add_row(row.name, "yes" if row.present else "no", *counts, schemes, escape(row.licence))
+    console.print(table)
+    for row in rows:
+        if row.obtain:
+            console.print(f"{row.name} is not there; get it with: {row.obtain}", highlight=False, soft_wrap=True)
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
-        table.add_column(column, no_wrap=i == 0, justify="right" if column in ("classes", "images") else "left")
+        right = column in ("classes", "images")
+        table.add_column(column, no_wrap=i == 0 or column == "split schemes", justify="right" if right else "left")
     return table
 
 
@@ -94,7 +98,7 @@ class ListData:
 
     def act(self) -> None:
         """Print the table."""
-        Console().print(data_table())
+        show_data(Console())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +214,7 @@ Verb = (
 
 def data(arguments: list[str]) -> int:
     """metabench data list | download | import | verify | preview."""
-    command: ListData | Download | Import | Verify | Preview = tyro.cli(  # type: ignore[assignment]
+    command: ListData | Download | Import | Verify | Preview = tyro.cli(
         Verb, args=arguments, prog="metabench data", description="List, get, check and look at data sets."
     )
     command.act()

@@ -35,10 +35,10 @@ def run(arguments: list[str]) -> int:
             print(usage())
             return 0
         raise RecipeError(f"run needs an algorithm and a benchmark first\n\n{usage()}")
-    command = parse_run(*names, arguments[2:])
+    command = parse_run(names[0], names[1], arguments[2:])
     recipe = labelled(command.recipe)
     if command.options.dry_run:
-        from bench.cost import describe
+        from bench.dry_run import describe
 
         describe(recipe, command.machine, Console())
         return 0
@@ -118,7 +118,7 @@ class EvaluateCommand:
     """Updates on a support; -1 for the recipe's."""
     publish: bool = False
     """File the record under results/records/."""
-    machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Machine)
 
 
 def evaluate(arguments: list[str]) -> int:

@@ -33,11 +33,12 @@ def quickstart_figure(records: Sequence[dict[str, Any]], support: Batch, query: 
     """
     figure = Figure(figsize=(11, 7.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.35, 1))
+    grid = figure.add_gridspec(2, 1, height_ratios=(1.35, 1))
+    top, bottom = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     left, right = top.subplots(1, 2, sharey=True)
     learning_curves(left, records)
     updates(right, records)
-    right.legend(loc="lower right", frameon=False)
+    right.legend(loc="lower right", bbox_to_anchor=(1, 0.08), frameon=False)
     left.set_ylabel("accuracy, %")
     benchmark = records[0]["benchmark"]
     top.suptitle(f"{benchmark}: five meta-learners, one short training each", x=0.01, ha="left", weight="bold")
@@ -45,7 +46,8 @@ def quickstart_figure(records: Sequence[dict[str, Any]], support: Batch, query: 
         "what they are tested on: one image a class is shown (left of the gap), the others are to be named",
         x=0.01, ha="left", fontsize=10,
     )  # fmt: skip
-    for axes, i in zip(bottom.subplots(1, len(support.x), squeeze=False)[0], range(len(support.x)), strict=True):
+    episodes = bottom.subplots(1, len(support.x), squeeze=False, gridspec_kw={"wspace": 0.1})[0]
+    for i, axes in enumerate(episodes):
         axes.imshow(episode_sheet(support.at(slice(i, i + 1)), query.at(slice(i, i + 1))), cmap="gray_r")
         axes.set_axis_off()
     try:
@@ -76,8 +78,9 @@ def updates(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
         axes.errorbar(
             beside, mean, ci95, color=colour, marker=marker, markersize=4, capsize=2, label=record["algorithm"]
         )
-    axes.axhline(100 / records[0]["protocol"]["ways"], color="0.6", linestyle=":", linewidth=1)
-    axes.annotate("chance", (0.5, 100 / records[0]["protocol"]["ways"]), (0, 3), textcoords="offset points", color="0.4")
+    chance = 100 / records[0]["protocol"]["ways"]
+    axes.axhline(chance, color="0.6", linestyle=":", linewidth=1)
+    axes.annotate("chance", (0.5, chance), (0, 3), textcoords="offset points", color="0.4")
     axes.set(title="on test, by number of updates on the task", xlabel="updates")
     axes.set_xticks(range(max((len(r["test"]["updates"]) for r in records), default=1)))
     _quiet(axes)

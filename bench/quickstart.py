@@ -42,7 +42,7 @@ class QuickstartCommand:
     """Of the initial weights and the training tasks."""
     out: Path | None = None
     """Folder for the runs and the picture; runs/quickstart/seedN if not given."""
-    machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Machine)
 
 
 def quickstart(arguments: list[str]) -> int:

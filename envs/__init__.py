@@ -1,1 +1,105 @@
-"""Task distributions of control, behind the same interface as few-shot images."""
+"""Task distributions of control, behind the same interface as few-shot images.
+
+    from envs import ENVIRONMENTS, Simulator
+
+    spec = ENVIRONMENTS["cheetah-vel"]
+    simulator = Simulator(spec, spec.tasks.sample(20, seed=0), rollouts=20)
+
+To add an environment, write its `Spec` in a file and name it in `ENVIRONMENTS`. Importing this package registers every
+environment with Gymnasium: ``gymnasium.make("metabench/CheetahVel-v0")``.
+"""
+
+import math
+
+from envs.ant import RLLAB, AntDirection, AntForwardBackward, AntGoal, AntVelocity
+from envs.half_cheetah import CheetahDirection, CheetahVelocity
+from envs.humanoid import HumanoidDirection
+from envs.locomotion import Noise
+from envs.navigation import CORNERS, Navigation
+from envs.random_parameters import HopperParameters, WalkerParameters
+from envs.registration import MetaEnv, MetaVectorEnv, gymnasium_id, register_all
+from envs.simulator import Simulator, Step
+from envs.spec import Spec
+from envs.tasks import Arc, Choice, Distribution, TaskError, Tasks, Uniform, split
+
+__all__ = [
+    "ENVIRONMENTS",
+    "Distribution",
+    "MetaEnv",
+    "MetaVectorEnv",
+    "Simulator",
+    "Spec",
+    "Step",
+    "TaskError",
+    "Tasks",
+    "gymnasium_id",
+    "split",
+]
+
+_RLLAB_NOISE = (Noise("normal", 0.01), Noise("normal", 0.1))
+_HALF_CIRCLE = Arc("goal", 1.0, 0.0, math.pi)
+
+ENVIRONMENTS: dict[str, Spec] = {
+    "navigation": Navigation(),
+    "navigation-promp": Navigation(goals=Uniform("goal", -2.0, 2.0, 2), ends_at="origin"),
+    "navigation-corner": Navigation(
+        goals=Choice("goal", CORNERS), spread=0.2, speed=0.2, action_scale=0.2, reward_kind="corner", ends_at=None
+    ),
+    "navigation-pearl": Navigation(
+        horizon=20, goals=Uniform("goal", -1.0, 1.0, 2), spread=1.0, action_scale=1.0, ends_at=None
+    ),
+    "navigation-half-circle": Navigation(
+        horizon=20, goals=_HALF_CIRCLE, action_scale=1.0, reward_kind="sparse", ends_at=None
+    ),
+    "navigation-varibad": Navigation(goals=_HALF_CIRCLE, action_scale=1.0, reward_kind="sparse", ends_at=None),
+    "cheetah-dir": CheetahDirection(horizon=100, action_scale=10),
+    "cheetah-dir-200": CheetahDirection(horizon=200, action_scale=10),
+    "cheetah-dir-maml": CheetahDirection(
+        horizon=200,
+        observes=("joints", "com"),
+        com_velocity=True,
+        start_position=_RLLAB_NOISE[0],
+        start_velocity=_RLLAB_NOISE[1],
+    ),
+    "cheetah-dir-promp": CheetahDirection(horizon=100, action_scale=10, observes=("joints",)),
+    "cheetah-dir-pearl": CheetahDirection(horizon=200),
+    "cheetah-vel": CheetahVelocity(horizon=100, action_scale=10),
+    "cheetah-vel-200": CheetahVelocity(horizon=200, action_scale=10),
+    "cheetah-vel-maml": CheetahVelocity(
+        horizon=200,
+        observes=("joints", "com"),
+        com_velocity=True,
+        start_position=_RLLAB_NOISE[0],
+        start_velocity=_RLLAB_NOISE[1],
+    ),
+    "cheetah-vel-promp": CheetahVelocity(horizon=200, action_scale=10, observes=("joints",), fastest=3.0),
+    "cheetah-vel-pearl": CheetahVelocity(horizon=200, fastest=3.0),
+    "ant-vel": AntVelocity(horizon=100, action_scale=10),
+    "ant-vel-maml": AntVelocity(horizon=200),
+    "ant-forward-backward": AntForwardBackward(horizon=100, action_scale=10),
+    "ant-forward-backward-maml": AntForwardBackward(horizon=200),
+    "ant-forward-backward-promp": AntForwardBackward(
+        horizon=200, action_scale=10, observes=("joints", "contacts"), control_cost=0.5, bonus=1.0, height=(0.0, 1.0)
+    ),
+    "ant-dir": AntDirection(
+        horizon=200, action_scale=10, observes=("joints", "contacts"), control_cost=0.5, bonus=1.0, height=(0.0, 1.0)
+    ),
+    "ant-dir-pearl": AntDirection(horizon=200, observes=("joints",), control_cost=0.5, bonus=1.0),
+    "ant-goal": AntGoal(horizon=200, observes=("place", *RLLAB)),
+    "ant-goal-promp": AntGoal(
+        horizon=200,
+        action_scale=10,
+        observes=("place", "joints", "contacts"),
+        disc=True,
+        offset=0.0,
+        control_cost=0.1,
+        bonus=0.0,
+        height=None,
+    ),
+    "humanoid-dir": HumanoidDirection(),
+    "walker-params": WalkerParameters(),
+    "hopper-params": HopperParameters(),
+}
+"""Name -> environment variant. Names end in the line of code they follow where that is not the default."""
+
+register_all(ENVIRONMENTS)

@@ -13,19 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.network import BatchNorm, current_pass, linear
+from algorithms.network import BatchNorm, current_pass, fold, linear, unfold
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 1) -> Tensor:
     """x (T, N, C, H, W), weight (T or 1, O, C, k, k), bias (T or 1, O) -> (T, N, O, H', W')."""
     tasks, n = x.shape[:2]
-    if weight.shape[0] == 1:
+    if weight.shape[0] == 1 < tasks:
         b = None if bias is None else bias[0]
         shared: Tensor = F.conv2d(x.flatten(0, 1), weight[0], b, stride, padding).unflatten(0, (tasks, n))
         return shared
     b = None if bias is None else bias.flatten()
-    out = F.conv2d(x.transpose(0, 1).flatten(1, 2), weight.flatten(0, 1), b, stride, padding, groups=tasks)
-    return _by_task(out, tasks)
+    return unfold(F.conv2d(fold(x), weight.flatten(0, 1), b, stride, padding, groups=tasks), tasks)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -33,19 +32,14 @@ def channels_last(x: Tensor) -> Tensor:
 
     Pooling and batch norm are several times faster so on a CPU, which loads neighbouring channels as one vector.
     """
-    return x.movedim(2, -1).contiguous().view(*x.shape[:2], *x.shape[3:], x.shape[2]).movedim(-1, 2)
+    t, n, c, h, w = x.shape
+    # Through one axis: where C is 1 both orders are the same memory, and only strides say which one is meant.
+    return x.movedim(2, -1).flatten().view(t, n, h, w, c).movedim(-1, 2)
 
 
 def max_pool(x: Tensor) -> Tensor:
     """Halve H and W of (T, N, C, H, W), whichever way its memory is folded."""
-    tasks = x.shape[0]
-    return _by_task(F.max_pool2d(x.transpose(0, 1).flatten(1, 2), 2), tasks)
-
-
-def _by_task(x: Tensor, tasks: int) -> Tensor:
-    """(N, T*C, H, W) -> (T, N, C, H, W), as a view."""
-    unfolded: Tensor = x.unflatten(1, (tasks, -1))
-    return unfolded.transpose(0, 1)
+    return unfold(F.max_pool2d(fold(x), 2), x.shape[0])
 
 
 class Conv4(nn.Module):

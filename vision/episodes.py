@@ -95,9 +95,11 @@ class Episodes:
     def indices(self, episodes: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
         """Which images, and quarter turns: each (T, ways, shots + queries) int64."""
         s, need = self.shape, self.shape.shots + self.shape.queries
+        # Typed: NumPy would make one float64 of a list with numbers beyond int64.
+        key = np.array([self.seed & (2**64 - 1), STREAMS[self.split]], dtype=np.uint64)
         images, turns = [], []
         for episode in episodes:
-            bits = np.random.Philox(key=[self.seed & (2**64 - 1), STREAMS[self.split]], counter=[0, 0, 0, episode])
+            bits = np.random.Philox(key=key, counter=[0, 0, 0, episode])
             rng = np.random.Generator(bits)
             pool = self.pools[rng.integers(len(self.pools)) if len(self.pools) > 1 else 0]
             chosen = rng.choice(len(pool) * self.turns, s.ways, replace=False)

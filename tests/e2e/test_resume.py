@@ -1,0 +1,208 @@
+"""Runs that are killed, stopped or starved, and go on: real processes of the real command line."""
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+SMALL = ["--device", "cpu", "--width", 4, "--queries", 2, "--train-queries", 2]
+TINY = [*SMALL, "--val-every", 10, "--val-tasks", 4, "--test-tasks", 6]
+MAML = ["run", "maml", "glyphs-5w1s", *TINY, "--meta-batch", 4, "--iterations", 50]
+PROTONET = ["run", "protonet", "glyphs-5w1s", *TINY, "--train-ways", 5, "--iterations", 50]
+
+
+def checkpoint_of(folder: Path) -> dict:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "record.json").read_text())
+
+
+def logged(folder: Path) -> int:
+    """Iterations in the log; it is written just before each checkpoint."""
+    log = folder / "log.jsonl"
+    return log.read_text().count('"loss"') if log.exists() else 0
+
+
+def leaves(value, path=""):
+    """(path, leaf) of nested dictionaries and lists."""
+    if isinstance(value, dict):
+        for key in value:
+            yield from leaves(value[key], f"{path}/{key}")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from leaves(item, f"{path}/{i}")
+    else:
+        yield path, value
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit for bit, but for the times and places."""
+    a, b = dict(leaves(checkpoint_of(one))), dict(leaves(checkpoint_of(other)))
+    assert a.pop("/state/seconds") > 0
+    assert b.pop("/state/seconds") > 0
+    assert a.keys() == b.keys()
+    for path, value in a.items():
+        same = torch.equal(value, b[path]) if isinstance(value, torch.Tensor) else value == b[path]
+        assert same, f"{path}: {value} and {b[path]}"
+    first, second = record_of(one), record_of(other)
+    assert first.pop("provenance") != second.pop("provenance")
+    assert first == second
+    assert (one / "log.jsonl").read_text() == (other / "log.jsonl").read_text()
+
+
+@pytest.fixture(scope="module")
+def calm(warm, tmp_path_factory):
+    """An undisturbed run of `MAML` on one thread."""
+    folder = tmp_path_factory.mktemp("calm") / "run"
+    status, output = warm.run(*MAML, "--threads", 1, "--out", folder)
+    assert status == 0, output
+    return folder
+
+
+def started(warm, folder, *, iterations: int):
+    """The same run in another folder, at or beyond an iteration that it has saved."""
+    fork = warm.start(*MAML, "--threads", 1, "--out", folder, "--save-every", 0)
+    warm.until(lambda: logged(folder) >= iterations + 1)
+    assert fork.alive
+    return fork
+
+
+def finish(warm, folder):
+    status, output = warm.run(*MAML, "--threads", 1, "--out", folder)
+    assert status == 0, output
+
+
+@pytest.mark.parametrize(
+    ("argv", "kills"),
+    [([*MAML, "--threads", 1], 10), ([*MAML, "--threads", 2], 4), ([*PROTONET, "--threads", 1], 4)],
+    ids=["maml", "maml-2-threads", "protonet-running-statistics"],
+)
+def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(warm, tmp_path, argv, kills):
+    calm, harried = tmp_path / "calm", tmp_path / "harried"
+    assert warm.run(*argv, "--out", calm)[0] == 0
+    pace = record_of(calm)["provenance"]["train_seconds"] / 50
+    random_ = random.Random(kills)
+    iterations = sorted(random_.sample(range(1, 46), kills - 1))
+    for at in [0, *iterations]:
+        fork = warm.start(*argv, "--out", harried, "--save-every", random_.choice([0, 2 * pace]))
+        if at == 0:
+            time.sleep(random_.uniform(0, 0.5))  # somewhere in its start
+        else:
+            warm.until(lambda at=at, fork=fork: logged(harried) >= at or not fork.alive)
+            time.sleep(random_.uniform(0, 2 * pace))
+        assert fork.alive, f"finished before kill at {at}: {fork.output}"
+        fork.kill()
+        assert fork.wait() == -signal.SIGKILL
+    status, output = warm.run(*argv, "--out", harried)
+    assert status == 0, output
+    assert_same_run(calm, harried)
+    lines = [json.loads(line) for line in (harried / "log.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines if "loss" in line] == list(range(1, 51))
+    assert [line["iteration"] for line in lines if "val" in line] == [10, 20, 30, 40, 50]
+    assert sorted(p.name for p in harried.iterdir()) == ["checkpoint.pt", "lock", "log.jsonl", "record.json"]
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(warm, calm, tmp_path):
+    fork = started(warm, tmp_path / "run", iterations=5)
+    fork.kill(signal.SIGINT)
+    assert fork.wait() == 130
+    assert "stopped; the same command goes on from the last checkpoint" in fork.output
+    assert "Traceback" not in fork.output
+    assert 5 <= checkpoint_of(tmp_path / "run")["state"]["iteration"] < 50
+    finish(warm, tmp_path / "run")
+    assert_same_run(calm, tmp_path / "run")
+
+
+def test_a_second_process_is_refused_and_the_first_undisturbed(warm, calm, tmp_path):
+    folder = tmp_path / "run"
+    first = started(warm, folder, iterations=1)
+    status, output = warm.run(*MAML, "--threads", 1, "--out", folder)
+    assert status == 2
+    assert f"run folder {folder} is in use by process {first.pid}; wait, or choose another with --out" in output
+    assert first.wait() == 0
+    assert_same_run(calm, folder)
+
+
+def test_a_checkpoint_too_large_to_write_leaves_the_one_before(warm, calm, tmp_path):
+    """The kernel refuses the bytes beyond the limit half-way through the write, as a full disk does."""
+    folder = tmp_path / "run"
+    fork = started(warm, folder, iterations=12)
+    fork.kill()
+    fork.wait()
+    before = (folder / "checkpoint.pt").read_bytes()
+    status, output = warm.run(*MAML, "--threads", 1, "--out", folder, largest=len(before) // 2)
+    assert status == 2
+    assert f"cannot write {folder / 'checkpoint.pt'}: File too large; what was there before is untouched" in output
+    assert "then run the same command again" in output
+    assert (folder / "checkpoint.pt").read_bytes() == before
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint.pt", "lock", "log.jsonl"]
+    finish(warm, folder)
+    assert_same_run(calm, folder)
+
+
+def test_a_full_disk_loses_nothing(warm, calm, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, text=True)
+    if mount.returncode != 0:
+        pytest.skip(f"cannot mount a small disk: {mount.stderr.strip()}")
+    try:
+        folder = disk / "run"
+        fork = started(warm, folder, iterations=5)
+        with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        assert fork.wait() == 2
+        assert ": No space left on device; " in fork.output
+        assert f"cannot write {folder}/" in fork.output
+        assert 5 <= checkpoint_of(folder)["state"]["iteration"] < 50
+        (disk / "filler").unlink()
+        finish(warm, folder)
+        assert_same_run(calm, folder)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_folder_that_cannot_be_made_is_named(warm, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    status, output = warm.run(*MAML, "--out", tmp_path / "file" / "run")
+    assert status == 2
+    assert f"cannot use run folder {tmp_path / 'file' / 'run'}: Not a directory; choose another with --out" in output
+
+
+def test_a_diverged_run_stops_is_marked_and_keeps_its_last_good_checkpoint(warm, calm, tmp_path):
+    folder = tmp_path / "run"
+    argv = [*MAML, "--threads", 1, "--lr-factors", 12, 1e30, "--out", folder]
+    status, output = warm.run(*argv)
+    assert status == 1, output
+    record, saved = record_of(folder), checkpoint_of(folder)
+    assert record["status"].startswith("diverged: the loss is ")
+    assert "at outer step 13" in record["status"]
+    assert f"{record['status']}; the last good checkpoint is kept" in output
+    assert (record["test"]["mean"], record["per_task"]) == ([], [])
+    # The first 12 iterations are the calm run's, and so is what was kept of them.
+    assert logged(folder) == 13
+    assert (saved["state"]["iteration"], saved["state"]["best_iteration"]) == (10, 10)
+    assert all(bool(t.isfinite().all()) for t in saved["learner"].values())
+    assert record["curve"] == record_of(calm)["curve"][:1]
+
+    bytes_before = (folder / "checkpoint.pt").read_bytes()
+    again, words = warm.run(*argv)
+    assert again == 1
+    assert record["status"] in words
+    assert (folder / "checkpoint.pt").read_bytes() == bytes_before
+    assert logged(folder) == 13
+    assert {k: v for k, v in record_of(folder).items() if k != "provenance"} == {
+        k: v for k, v in record.items() if k != "provenance"
+    }
+    refused, why = warm.run("evaluate", folder)
+    assert refused == 2
+    assert f"{folder} stands at iteration 10 of 50; it diverged: the loss is " in why

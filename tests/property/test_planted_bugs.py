@@ -1,0 +1,219 @@
+"""Each exactness check can fail: it passes on the program as it is, and not once a bug is planted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from algorithms import ANIL, MAML, Batch, Learner
+from algorithms.convex import crammer_singer
+from algorithms.learner import gradient_step
+from algorithms.meta_gradient import MetaGradient
+from algorithms.network import BatchNorm, Network, Params
+from algorithms.protonet import ProtoNet, class_means
+from bench import peers
+from tests.checks import (
+    assert_batch_norm_is_torchs,
+    assert_finite_differences,
+    assert_gradient_descent,
+    assert_logits_are_distances,
+    assert_matches_peer,
+    assert_no_side_effect,
+    assert_only_the_head_changes,
+    assert_same_meta_gradient,
+    assert_statistics_are_torchs,
+)
+from tests.reference import plain
+from tests.small import images, learner
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+Check = Callable[[], None]
+
+
+# What is checked ----------------------------------------------------------------------------------------------
+
+
+def descent() -> None:
+    rule = learner("maml")
+    assert isinstance(rule, MAML)
+    assert_gradient_descent(rule, images(2, 2), *plain(rule.network), rule.inner_lr, 2)
+
+
+def learn2learn() -> None:
+    rule = learner("maml", "conv4")
+    assert isinstance(rule, MAML)
+    assert_matches_peer(peers.maml(rule, 2), rule, images(2, 2, "conv4"), images(2, 2, "conv4", seed=1), 2)
+
+
+def differences(kind: str) -> Check:
+    return lambda: assert_finite_differences(learner(kind), [images(2, 2)] * 2, images(2, 2, seed=1))
+
+
+def same(kind: str) -> Check:
+    return lambda: assert_same_meta_gradient(learner(kind), [images(3, 2)] * 2, images(3, 2, seed=1))
+
+
+def distances() -> None:
+    assert_logits_are_distances(learner("protonet"), images(2, 3), images(2, 2, seed=1))
+
+
+def only_the_head() -> None:
+    assert_only_the_head_changes(learner("anil"), [images(2, 2)])
+
+
+def no_side_effect() -> None:
+    assert_no_side_effect(learner("maml"), images(2, 2))
+
+
+def batch_norm() -> None:
+    x = 2 + torch.randn(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert_batch_norm_is_torchs(BatchNorm("norm.", 3).double(), x)
+
+
+def statistics() -> None:
+    rule = learner("protonet", "resnet12")
+    model, _ = plain(rule.network)
+    assert_statistics_are_torchs(rule, model, images(1, 2, "resnet12"), images(1, 2, "resnet12", seed=1))
+
+
+# What is broken -----------------------------------------------------------------------------------------------
+
+
+def altered_step(change: Callable[[Tensor], Tensor]) -> Plant:
+    """The inner gradients, changed."""
+
+    def step(rule: Learner, fast: Params, names: Sequence[str], support: Batch, *, exact: bool = True) -> list[Tensor]:
+        return [change(g) for g in gradient_step(rule, fast, names, support, exact=exact)]
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr("algorithms.maml.gradient_step", step)
+        patch.setattr("algorithms.meta_sgd.gradient_step", step)
+
+    return plant
+
+
+SIGN_FLIPPED = altered_step(torch.neg)
+FIRST_ORDER = altered_step(torch.detach)
+SUMMED_OVER_TASKS = altered_step(lambda g: g.sum(0, keepdim=True).expand_as(g))
+TASKS_ROLLED = altered_step(lambda g: g.roll(1, 0))
+
+
+def sum_for_mean(patch: pytest.MonkeyPatch) -> None:
+    def sums(support: Batch) -> Tensor:
+        count = torch.stack([(support.y == k).sum(1) for k in range(support.ways)], 1)
+        return class_means(support) * count.unsqueeze(-1)
+
+    patch.setattr("algorithms.protonet.class_means", sums)
+
+
+def no_bias(patch: pytest.MonkeyPatch) -> None:
+    def rule(self: ProtoNet, fast: Params, support: Batch) -> Params:
+        centre = class_means(support)
+        return fast | {"head.weight": 2 * centre, "head.bias": torch.zeros_like(centre[..., 0])}
+
+    patch.setattr(ProtoNet, "rule", rule)
+
+
+def detached_prototypes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("algorithms.protonet.class_means", lambda support: class_means(support).detach())
+
+
+def detached_features(patch: pytest.MonkeyPatch) -> None:
+    features = Network.features
+    patch.setattr(Network, "features", lambda self, fast, x: features(self, fast, x).detach())
+
+
+def another_epsilon(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(BatchNorm, "eps", 1e-3)
+
+
+def biased_variance(patch: pytest.MonkeyPatch) -> None:
+    leave = BatchNorm._leave
+    patch.setattr(BatchNorm, "_leave", lambda self, mean, scale, count, tasks: leave(self, mean, scale, 10**9, tasks))
+
+
+def statistics_over_tasks(patch: pytest.MonkeyPatch) -> None:
+    """One mean and variance for the whole meta-batch."""
+    forward = BatchNorm.forward
+
+    def pooled(self: BatchNorm, fast: Params, x: Tensor) -> Tensor:
+        mine = {name: p[:1] for name, p in fast.items()}
+        return forward(self, mine, x.flatten(0, 1).unsqueeze(0)).unflatten(1, x.shape[:2])[0]
+
+    patch.setattr(BatchNorm, "forward", pooled)
+
+
+def statistics_of_the_next_layer(patch: pytest.MonkeyPatch) -> None:
+    core = sys.modules[MetaGradient.__module__]  # `algorithms.meta_gradient` is the function
+    unflatten = core._unflatten
+
+    def shifted(rule: Learner, flat: list[Tensor]) -> MetaGradient:
+        got: MetaGradient = unflatten(rule, flat)
+        first, *rest = got.statistics.values()
+        return got._replace(statistics=dict(zip(got.statistics, [*rest, first], strict=True)))
+
+    patch.setattr(core, "_unflatten", shifted)
+
+
+def anil_adapts_the_body(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ANIL, "reads", "inputs")
+    patch.setattr(ANIL, "adapted", MAML.adapted)
+
+
+def update_in_place(patch: pytest.MonkeyPatch) -> None:
+    rule = MAML.rule
+
+    def leaky(self: MAML, fast: Params, support: Batch) -> Params:
+        fast.update(rule(self, fast, support))
+        return fast
+
+    patch.setattr(MAML, "rule", leaky)
+
+
+def constant_svm(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("algorithms.metaoptnet.crammer_singer", lambda *a, **k: crammer_singer(*a, **k).detach())
+
+
+CASES: list[tuple[str, Plant, Check]] = [
+    ("inner step uphill / torch SGD", SIGN_FLIPPED, descent),
+    ("inner step uphill / learn2learn", SIGN_FLIPPED, learn2learn),
+    ("first order for exact / learn2learn", FIRST_ORDER, learn2learn),
+    ("first order for exact / differences of MAML", FIRST_ORDER, differences("maml")),
+    ("first order for exact / differences of ANIL", FIRST_ORDER, differences("anil")),
+    ("first order for exact / differences of Meta-SGD", FIRST_ORDER, differences("meta-sgd")),
+    ("gradients summed over tasks / loop", SUMMED_OVER_TASKS, same("maml")),
+    ("gradients summed over tasks / loop, Meta-SGD", SUMMED_OVER_TASKS, same("meta-sgd")),
+    ("gradients of the next task / torch SGD", TASKS_ROLLED, descent),
+    ("gradients of the next task / loop", TASKS_ROLLED, same("anil")),
+    ("sum for mean / distances", sum_for_mean, distances),
+    ("no bias / distances", no_bias, distances),
+    ("prototypes are constants / differences", detached_prototypes, differences("protonet")),
+    ("features are constants / differences", detached_features, differences("metaoptnet-svm")),
+    ("SVM is a constant / differences", constant_svm, differences("metaoptnet-svm")),
+    ("another epsilon / torch", another_epsilon, batch_norm),
+    ("another epsilon / learn2learn", another_epsilon, learn2learn),
+    ("biased variance / torch", biased_variance, batch_norm),
+    ("biased variance / running statistics", biased_variance, statistics),
+    ("statistics over all tasks / loop", statistics_over_tasks, same("protonet")),
+    ("statistics of another layer / torch", statistics_of_the_next_layer, statistics),
+    ("ANIL adapts the body / head only", anil_adapts_the_body, only_the_head),
+    ("φ updated in place / side effects", update_in_place, no_side_effect),
+]
+
+
+@pytest.mark.parametrize(("plant", "check"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_a_planted_bug_is_found(plant: Plant, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    if check is learn2learn:
+        try:
+            peers.learn2learn()
+        except peers.PeerMissing as missing:
+            pytest.skip(str(missing))
+    check()
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check()
