@@ -67,7 +67,8 @@ class CompiledChunk:
         try:
             graph = make_fx(flat)(parameters, tensors)
         except RuntimeError as error:
-            raise CannotCompile(f"{type(learner).__name__} branches on values, which a graph cannot: {error}") from error
+            name = type(learner).__name__
+            raise CannotCompile(f"{name} branches on values, which a graph cannot: {error}") from error
         graph.graph.eliminate_dead_code()
         graph.recompile()
         on_cpu = tensors[0].device.type == "cpu"

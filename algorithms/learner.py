@@ -64,6 +64,8 @@ class Learner(nn.Module):
     """
 
     reads = "inputs"
+    any_ways = False
+    """Whether the rule makes the head from the support alone, so that no task depends on a learned number of ways."""
 
     def __init__(self, network: Network, *, norm: str = "transductive") -> None:
         super().__init__()

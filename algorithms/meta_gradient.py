@@ -89,6 +89,7 @@ def meta_gradient(
     chunk: int,
     workers: Workers,
     seed: int = 0,
+    places: range | None = None,
     compiled: CompiledChunk | None = None,
 ) -> MetaGradient:
     """Adapt to each task's supports and differentiate its query loss with respect to θ, exactly.
@@ -97,16 +98,18 @@ def meta_gradient(
         supports: one batch for each update; each has T tasks. Repeats of one object are encoded once.
         objective: outputs and query -> (T,).
         chunk: tasks carried at once; trades memory for time and changes nothing else.
-        seed: of whatever randomness layers use (DropBlock), drawn per chunk: with such layers another chunk, or
-            another number of threads or processes, is another draw.
+        seed: of whatever randomness layers use (DropBlock).
+        places: of these tasks in the meta-batch of all processes. A task's draws come from the seed and its
+            place alone, so neither chunks nor threads nor processes change them.
         compiled: `CompiledChunk(chunk_outputs(objective))`, to run chunks as compiled graphs.
     """
     run = compiled or chunk_outputs(objective)
 
     def of_chunk(tasks: slice) -> MetaGradient:
         cut = {id(s): s.at(tasks) for s in supports}
-        generator = torch.Generator(device=query.x.device).manual_seed(hash((seed, tasks.start)) & (2**63 - 1))
-        with forward_pass(generator):
+        own = (places or range(query.x.shape[0]))[tasks]
+        generators = [torch.Generator(query.x.device).manual_seed(hash((seed, p)) & (2**63 - 1)) for p in own]
+        with forward_pass(generators):
             flat = run(learner, [cut[id(s)] for s in supports], query.at(tasks))
         return _unflatten(learner, flat)
 
@@ -122,7 +125,7 @@ def chunk_outputs(objective: Objective) -> Chunk:
 
     def run(learner: Learner, supports: Sequence[Batch], query: Batch) -> list[Tensor]:
         current = current_pass()
-        with torch.enable_grad(), forward_pass(current.generator if current else None) as seen:
+        with torch.enable_grad(), forward_pass(current.generators if current else ()) as seen:
             outputs = learner.predict(adapt(learner, supports), query.x)
             losses = objective(outputs, query)
             grads = torch.autograd.grad(losses.sum(), list(learner.parameters()), materialize_grads=True)

@@ -29,6 +29,7 @@ class MetaOptNet(Learner):
     """
 
     reads = "features"
+    any_ways = True
     iterations, tolerance = 16, 1e-9
     """The SVM's (see `algorithms.convex.dual_optimum`). To trace or capture an update, set them to 3 and 0."""
 

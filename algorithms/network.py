@@ -7,7 +7,7 @@ task axis is 1 is shared by all tasks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
@@ -25,7 +25,7 @@ Params = dict[str, Tensor]
 class ForwardPass(NamedTuple):
     """What one forward pass may use beyond its arguments, and what it leaves behind."""
 
-    generator: torch.Generator | None
+    generators: Sequence[torch.Generator]
     statistics: dict[str, list[tuple[Tensor, Tensor]]]
 
 
@@ -33,9 +33,9 @@ _PASS: ContextVar[ForwardPass | None] = ContextVar("forward_pass", default=None)
 
 
 @contextlib.contextmanager
-def forward_pass(generator: torch.Generator | None = None) -> Iterator[ForwardPass]:
-    """Scope (one per thread) that hands layers their randomness and collects batch statistics."""
-    this = ForwardPass(generator, {})
+def forward_pass(generators: Sequence[torch.Generator] = ()) -> Iterator[ForwardPass]:
+    """Scope (one per thread) that hands layers their randomness, a generator a task, and collects batch statistics."""
+    this = ForwardPass(generators, {})
     token = _PASS.set(this)
     try:
         yield this

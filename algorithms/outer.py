@@ -54,7 +54,8 @@ class GradientOuter:
         smoothing: label smoothing ε.
         clip: each element of the meta-gradient is clamped to [−clip, clip]; 0 for no clamp.
         momentum: weight of the newest batch in the running statistics of batch normalisation.
-        seed: of whatever randomness layers use; each process has its own.
+        seed: of whatever randomness layers use.
+        rank, world: this process among all; task j here is task rank + world · j of the meta-batch.
         all_reduce: sums over processes; None for one process.
         compile: run chunks as compiled graphs (`algorithms.compiled`).
     """
@@ -70,6 +71,8 @@ class GradientOuter:
         clip: float = 0.0,
         momentum: float = 0.1,
         seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
         all_reduce: AllReduce | None = None,
         compile: bool = False,
     ) -> None:
@@ -81,7 +84,7 @@ class GradientOuter:
         self.compiled = CompiledChunk(chunk_outputs(self.objective)) if compile else None
         self.clip = clip
         self.momentum = momentum
-        self.seed = seed
+        self.seed, self.rank, self.world = seed, rank, world
         self.all_reduce = all_reduce
         self.steps = 0
 
@@ -96,6 +99,7 @@ class GradientOuter:
             chunk=self.chunk or tasks,
             workers=self.workers,
             seed=hash((self.seed, self.steps)),
+            places=range(self.rank, self.rank + self.world * tasks, self.world),
             compiled=self.compiled,
         )
         moments = [m for pair in result.statistics.values() for m in pair]

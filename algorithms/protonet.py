@@ -18,6 +18,7 @@ class ProtoNet(Learner):
     """W = 2c and b = −‖c‖². It learns only the body; the head of `begin` is a prior that no task keeps."""
 
     reads = "features"
+    any_ways = True
 
     def rule(self, fast: Params, support: Batch) -> Params:
         """The head whose logits are the negative squared distances, up to a constant per example."""

@@ -98,6 +98,12 @@ def make_learner(recipe: Recipe, seed: int, channels: int, size: int) -> Learner
         torch.manual_seed(seed)
         network = Network(make_body(recipe, channels, size), recipe.ways, Categorical())
         kind = LEARNERS[VARIANTS.get(recipe.algorithm, (recipe.algorithm, {}))[0]]
+        if recipe.ways != recipe.train_ways and not kind.any_ways:
+            able = ", ".join(name for name, learner in LEARNERS.items() if learner.any_ways)
+            raise RecipeError(
+                f"{recipe.name}: the head is learned for {recipe.train_ways} ways and cannot answer for {recipe.ways}; "
+                f"train and test on the same number ({able} may differ, they make the head from the support)"
+            )
         wanted = inspect.signature(kind).parameters
         return kind(network, **{name: getattr(recipe, name) for name in wanted if hasattr(recipe, name)})
 
@@ -125,7 +131,9 @@ def make_outer(
         chunk=chunk,
         smoothing=recipe.smoothing,
         clip=recipe.clip,
-        seed=seed * processes.world + processes.rank,
+        seed=seed,
+        rank=processes.rank,
+        world=processes.world,
         compile=compile,
         all_reduce=processes.sum if processes.world > 1 else None,
     )

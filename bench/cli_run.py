@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,10 +53,16 @@ def usage() -> str:
     """What `run` takes, with the names there are."""
     return (
         "usage: metabench run ALGORITHM BENCHMARK [--schedule short] [--seed N] [--dry-run] [...]\n\n"
-        f"  algorithms: {', '.join([*LEARNERS, *VARIANTS])}\n"
-        f"  benchmarks: {', '.join(benchmark_names())}\n\n"
+        f"{_wrapped('  algorithms: ', [*LEARNERS, *VARIANTS])}\n{_wrapped('  benchmarks: ', benchmark_names())}\n\n"
         "`metabench run maml omniglot-5w1s --help` shows every flag of that recipe."
     )
+
+
+def _wrapped(title: str, names: list[str]) -> str:
+    """Names separated by commas, in lines of 100 characters under their title."""
+    text = ", ".join(names)
+    indent = " " * len(title)
+    return textwrap.fill(text, 100, initial_indent=title, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def parse_run(algorithm: str, benchmark: str, flags: list[str]) -> RunCommand:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from bench.recipe import RecipeError
+
 
 class Progress:
     """A progress bar (a line now and then where there is no terminal), and TensorBoard on request.
@@ -80,5 +82,5 @@ def _tensorboard(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise RuntimeError("--tensorboard needs the tensorboard package: uv sync --extra tensorboard") from error
+        raise RecipeError("--tensorboard needs the tensorboard package: uv sync --extra tensorboard") from error
     return SummaryWriter(str(folder))

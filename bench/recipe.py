@@ -127,6 +127,13 @@ class Recipe:
             value = getattr(self, field)
             if not (math.isfinite(value) and value > 0):
                 raise RecipeError(f"{self.name}: {field} is {value}; it must be a positive number")
+        for field, limit in (("weight_decay", math.inf), ("clip", math.inf), ("smoothing", 1.0)):
+            value = getattr(self, field)
+            if not 0 <= value < limit:
+                below = "" if limit == math.inf else f" and below {limit:g}"
+                raise RecipeError(f"{self.name}: {field} is {value}; it must be at least 0{below}")
+        if self.lake_runs and (self.dataset, self.ways, self.shots) != ("omniglot", 20, 1):
+            raise RecipeError(f"{self.name}: Lake's runs are of Omniglot with 20 ways and 1 shot: omniglot-lake-20w1s")
         for field in ("rotations", "within_group"):
             unknown = set(getattr(self, field)) - {"train", "val", "test"}
             if unknown:

@@ -19,7 +19,7 @@ from bench.build import build
 from bench.distributed import Processes
 from bench.evaluate import evaluate
 from bench.progress import Progress
-from bench.recipe import Recipe
+from bench.recipe import Recipe, RecipeError
 from bench.records import file_name, make_record, peak_memory_mib, provenance, write_record
 from bench.train import Trainer
 from vision.images import cache_root, data_root
@@ -43,7 +43,10 @@ class Machine:
     """Fuse each training step into one compiled graph; needs a C++ compiler, and minutes at the start."""
 
     def workers(self) -> Workers:
-        """The threads that run tasks, and their precision."""
+        """The threads that run tasks, and their precision; raises RecipeError for a number that cannot be."""
+        for field, value in (("threads", self.threads), ("chunk", self.chunk)):
+            if value < 0:
+                raise RecipeError(f"--{field} is {value}; it must be at least 0")
         keep_freed_memory()
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
         autocast = torch.bfloat16 if self.precision == "bf16" else None

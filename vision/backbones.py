@@ -7,7 +7,7 @@ are views of the same memory from layer to layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -140,18 +140,19 @@ class ResNet12(nn.Module):
 
 
 def drop_block(x: Tensor, keep: float, block: int) -> Tensor:
-    """Zero square blocks of (T, N, C, H, W) so that a share `keep` stays, and scale the rest up.
+    """Zero square blocks of (T, N, C, H, W) so that a share `keep` stays, and scale each task's rest up.
 
-    Ghiasi, Lin & Le, "DropBlock", NeurIPS 2018, eq. 1. A block larger than the image shrinks to it. The draw
-    comes from the current `forward_pass`, so that it is the same on every machine and thread.
+    Ghiasi, Lin & Le, "DropBlock", NeurIPS 2018, eq. 1. A block larger than the image shrinks to it. A task's draw
+    comes from its own generator in the current `forward_pass`, so that it is the same on every thread and process.
     """
     size = x.shape[-1]
     block = min(block, size)
     rate = (1 - keep) / block**2 * (size / (size - block + 1)) ** 2
-    seeds_shape = (*x.shape[:3], size - block + 1, size - block + 1)
+    shape = (*x.shape[1:3], size - block + 1, size - block + 1)
     current = current_pass()
-    generator = None if current is None else current.generator
-    seeds = (torch.rand(seeds_shape, generator=generator, device=x.device) < rate).to(x.dtype)
+    generators: Sequence[torch.Generator | None] = (current.generators if current else ()) or [None] * len(x)
+    draws = torch.stack([torch.rand(shape, generator=g, device=x.device) for g in generators])
+    seeds = (draws < rate).to(x.dtype)
     dropped = F.max_pool2d(F.pad(seeds.flatten(0, 2), [block - 1] * 4).unsqueeze(1), block, stride=1)
     kept = 1 - dropped.view(x.shape)
-    return x * kept * (kept.numel() / kept.sum().clamp(min=1))
+    return x * kept / kept.mean((1, 2, 3, 4), keepdim=True).clamp(min=1 / kept[0].numel())

@@ -90,18 +90,19 @@ def test_resnet12_has_the_published_widths() -> None:
 def test_drop_block_keeps_its_share_and_the_mean(block: int, size: int, keep: float) -> None:
     """Overlap of blocks leaves a little more than `keep`; blocks wider than the image drop it whole."""
     x = torch.ones(2, 100, 50, size, size)
-    with forward_pass(torch.Generator().manual_seed(0)):
+    with forward_pass([torch.Generator().manual_seed(task) for task in (0, 1)]):
         out = drop_block(x, keep, block)
     share = float((out != 0).float().mean())
     assert keep - 0.005 < share < keep + (0.005 if block == 1 or size < block else 0.03)
     assert float(out.mean()) == pytest.approx(1, abs=1e-5)
-    assert out.unique().numel() == 2
-    assert float(out.max()) == pytest.approx(1 / share, rel=1e-5)
+    for task in out:
+        assert task.unique().numel() == 2
+        assert float(task.max()) == pytest.approx(1 / float((task != 0).float().mean()), rel=1e-4)
 
 
 def test_drop_block_drops_squares() -> None:
     """A zero pixel lies in a 3 × 3 square of zeros: opening the zeros with that square changes nothing."""
-    with forward_pass(torch.Generator().manual_seed(0)):
+    with forward_pass([torch.Generator().manual_seed(0)]):
         out = drop_block(torch.ones(1, 20, 10, 12, 12), 0.9, 3)
     dropped = (out == 0).float().flatten(0, 2).unsqueeze(1)
     centres = 1 - F.max_pool2d(1 - dropped, 3, 1)  # 1 where all nine are zero
@@ -114,7 +115,7 @@ def test_drop_block_drops_squares() -> None:
 
 def test_drop_block_is_a_function_of_the_generator() -> None:
     def draw(seed: int) -> Tensor:
-        with forward_pass(torch.Generator().manual_seed(seed)):
+        with forward_pass([torch.Generator().manual_seed(seed)]):
             return drop_block(torch.ones(1, 4, 3, 8, 8), 0.8, 3)
 
     assert torch.equal(draw(1), draw(1))

@@ -74,9 +74,9 @@ def test_batch_norm_changes_no_buffer_and_constants_stay_finite() -> None:
 def test_a_forward_pass_is_the_innermost_of_its_own_thread() -> None:
     assert current_pass() is None
     with forward_pass() as outer:
-        with forward_pass(torch.Generator()) as inner:
+        with forward_pass([torch.Generator()]) as inner:
             assert current_pass() is inner
-            assert inner.generator is not None
+            assert len(inner.generators) == 1
         assert current_pass() is outer
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(current_pass).result() is None
