@@ -8,6 +8,7 @@ CPU, chunks go to threads of one core each: small convolutions do not scale over
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -64,6 +65,24 @@ class Workers:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device, self.autocast, enabled=self.autocast is not None)
+
+
+def tasks_at_once(reads: str, support_numbers: int, device: str) -> int:
+    """The chunk that takes the least time, or near it.
+
+    An accelerator carries all tasks at once. A CPU core does so where a task is too small to keep it busy between
+    two operations; larger tasks run one by one. Measured with conv4: with 5 Omniglot images in the support, 16 tasks
+    at once save 40 % of the time of a loop; with 20 they lose 10 %, because a grouped convolution is slower than a
+    plain one. Weights that tasks share need no groups.
+
+    Args:
+        reads: `Learner.reads`: whether an update passes its own weights through the body.
+        support_numbers: in the inputs of one task's support, N × D.
+        device: "cpu" or an accelerator.
+    """
+    if device != "cpu":
+        return sys.maxsize
+    return 32 if support_numbers <= (2**13 if reads == "inputs" else 2**15) else 1
 
 
 class MetaGradient(NamedTuple):

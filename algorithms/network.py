@@ -109,7 +109,7 @@ def fold(x: Tensor) -> Tensor:
 
 def unfold(x: Tensor, tasks: int) -> Tensor:
     """(N, T*C, ...) -> (T, N, C, ...), as a view."""
-    return x.unsqueeze(0) if tasks == 1 else x.unflatten(1, (tasks, -1)).transpose(0, 1)  # type: ignore[no-any-return]
+    return x.unsqueeze(0) if tasks == 1 else x.unflatten(1, (tasks, -1)).transpose(0, 1)
 
 
 class BatchNorm(nn.Module):

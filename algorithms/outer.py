@@ -13,7 +13,7 @@ from torch import Tensor
 
 from algorithms.compiled import CompiledChunk
 from algorithms.learner import Batch, Learner
-from algorithms.meta_gradient import Workers, chunk_outputs, meta_gradient
+from algorithms.meta_gradient import Workers, chunk_outputs, meta_gradient, tasks_at_once
 
 AllReduce = Callable[[Tensor], None]
 """Sums a tensor over all processes, in place."""
@@ -50,7 +50,7 @@ class GradientOuter:
     Args:
         optimizer: over `learner.parameters()`.
         schedule: stepped once an iteration.
-        chunk: see `meta_gradient`; 0 is a chunk for all tasks of a block.
+        chunk: see `meta_gradient`; 0 for `tasks_at_once`.
         smoothing: label smoothing ε.
         clip: each element of the meta-gradient is clamped to [−clip, clip]; 0 for no clamp.
         momentum: weight of the newest batch in the running statistics of batch normalisation.
@@ -91,12 +91,13 @@ class GradientOuter:
     def step(self, learner: Learner, supports: Sequence[Batch], query: Batch) -> dict[str, float]:
         """One step on the mean over tasks of the query loss; returns loss and accuracy before the step."""
         tasks = query.x.shape[0]
+        numbers = supports[0].x[0].numel() if supports else 0
         result = meta_gradient(
             learner,
             supports,
             query,
             self.objective,
-            chunk=self.chunk or tasks,
+            chunk=self.chunk or tasks_at_once(learner.reads, numbers, self.workers.device),
             workers=self.workers,
             seed=hash((self.seed, self.steps)),
             places=range(self.rank, self.rank + self.world * tasks, self.world),

@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "data": "bench.cli_data:data",
     "quickstart": "bench.quickstart:quickstart",
     "report": "bench.report:report_command",
+    "bench": "bench.speed:bench",
 }
 """Verb -> function of the arguments after it; returns the exit status. Imported when asked for: torch takes seconds."""
 

@@ -19,12 +19,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from algorithms import MetaOptNet, Workers, cross_entropy
+from algorithms import LEARNERS, MetaOptNet, Workers, cross_entropy
 from algorithms.learner import Batch
 from algorithms.meta_gradient import chunk_outputs
+from algorithms.meta_gradient import tasks_at_once as chunk_of
 from bench.build import make_body, make_learner
 from bench.evaluate import scores_by_update
 from bench.recipe import Recipe
+from bench.recipes import VARIANTS
 from vision import DATASETS
 from vision.episodes import Shape
 from vision.suite import FewShot, Tasks
@@ -132,7 +134,12 @@ def tasks_at_once(recipe: Recipe, workers: Workers, chunk: int) -> int:
     """Training tasks whose graphs are alive together: a chunk on each thread (`algorithms.meta_gradient`)."""
     blocks = min(workers.threads, recipe.meta_batch) if workers.device == "cpu" else 1
     block = math.ceil(recipe.meta_batch / blocks)
-    return min(blocks * min(chunk or block, block), recipe.meta_batch)
+    if not chunk:
+        source = DATASETS[recipe.dataset]
+        numbers = recipe.train_ways * recipe.train_shots * source.channels * source.size**2
+        kind = LEARNERS[VARIANTS.get(recipe.algorithm, (recipe.algorithm, {}))[0]]
+        chunk = chunk_of(kind.reads, numbers, workers.device)
+    return min(blocks * min(chunk, block), recipe.meta_batch)
 
 
 def speed(recipe: Recipe, workers: Workers) -> tuple[float, float]:

@@ -27,11 +27,13 @@ BENCHMARK = "glyphs-5w1s"
 ITERATIONS = {"maml": 240, "anil": 240, "meta-sgd": 240, "protonet": 240, "metaoptnet": 240}
 """Outer steps of each learner."""
 
-NEXT = """next:
-  metabench run maml glyphs-5w1s --schedule short        one of them, longer; --help shows every field
-  metabench evaluate {folder}/protonet --ways 20   the trained ProtoNet on harder episodes
-  metabench data list                                    real data: Omniglot, miniImageNet, Quick, Draw!
-  metabench run protonet omniglot-5w1s --dry-run         the paper's recipe, and what it costs here"""
+NEXT = {
+    "run maml glyphs-5w1s --schedule short": "one of them, longer; --help shows every field",
+    "evaluate {folder}/protonet --ways 20": "the trained ProtoNet on harder episodes",
+    "data list": "real data: Omniglot, miniImageNet, Quick, Draw!",
+    "run protonet omniglot-5w1s --dry-run": "a paper's recipe, and what it costs here",
+}
+"""Commands to try next, and what they show."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ def quickstart(arguments: list[str]) -> int:
         console = Console()
         console.print(table(records))
         console.print(f"picture: {draw(records, folder / 'quickstart.png')}", soft_wrap=True, highlight=False)
-        console.print(NEXT.format(folder=folder), soft_wrap=True, highlight=False, markup=False)
+        commands = [f"metabench {command.format(folder=folder)}" for command in NEXT]
+        width = max(map(len, commands))
+        lines = [f"  {command:{width}}  {what}" for command, what in zip(commands, NEXT.values(), strict=True)]
+        console.print("\n".join(["next:", *lines]), soft_wrap=True, highlight=False, markup=False)
     return 0 if all(record["status"] == "complete" for record in records) else 1
 
 

@@ -1,0 +1,108 @@
+"""`metabench run … --dry-run`: the resolved recipe, and what it costs here."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import math
+import textwrap
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.cost import cost, speed, tasks_at_once
+from bench.recipe import Recipe
+from bench.run import Machine
+from vision import DATASETS
+from vision.images import data_root
+
+MIB = 2**20
+
+
+def describe(recipe: Recipe, machine: Machine, console: Console) -> None:
+    """Print every field of the recipe with its meaning, and what running it takes on this machine."""
+    fields = Table(title=f"{recipe.name}, recipe {recipe.digest()}", title_justify="left")
+    fields.add_column("field", no_wrap=True)
+    fields.add_column("value", overflow="fold", max_width=40)
+    fields.add_column("meaning")
+    for name, meaning in meanings(Recipe).items():
+        fields.add_row(name, escape(_shown(getattr(recipe, name))), escape(meaning))
+    console.print(fields)
+    costs = Table(title="cost", title_justify="left", show_header=False)
+    costs.add_column(no_wrap=True)
+    costs.add_column()
+    for row in cost_rows(recipe, machine):
+        costs.add_row(*row)
+    console.print(costs)
+
+
+def cost_rows(recipe: Recipe, machine: Machine) -> list[tuple[str, str]]:
+    """What `describe` says of the cost: (what, how much)."""
+    one, workers = cost(recipe), machine.workers()
+    first = cost(dataclasses.replace(recipe, first_order=True)).task_bytes
+    validations = math.ceil(recipe.iterations / recipe.val_every)
+    parts = {
+        "training": recipe.iterations * recipe.meta_batch * one.task_flops,
+        "validation": validations * recipe.val_tasks * one.episode_flops,
+        "test": recipe.tests * one.episode_flops,
+    }
+    total = sum(parts.values())
+    rate, peak = speed(recipe, workers)
+    hands = min(workers.threads, recipe.meta_batch) if workers.device == "cpu" else 1
+    iteration = recipe.meta_batch * one.task_flops
+    shares = ", ".join(f"{name} {100 * part / max(total, 1):.0f}%" for name, part in parts.items())
+    memory = f"{one.task_bytes / MIB:.1f} MiB a task"
+    if one.task_bytes > first:
+        memory += f" (first order would keep {first / MIB:.1f})"
+    rows = [
+        ("learned parameters", f"{one.parameters:,}"),
+        ("training iteration", f"{recipe.meta_batch} tasks × {flops_text(one.task_flops)} = {flops_text(iteration)}"),
+        ("whole schedule", f"{flops_text(total)}: {shares}"),
+        ("memory of second order" if one.task_bytes > first else "memory of the backward pass", memory),
+    ]
+    for chunk in dict.fromkeys((machine.chunk, 0, 1)):
+        n = tasks_at_once(recipe, workers, chunk)
+        rows.append((f"  with --chunk {chunk}", f"{n * one.task_bytes / MIB:.0f} MiB, {n} tasks at once"))
+    place = "of a core" if workers.device == "cpu" else "of the GPU"
+    rows += [
+        ("speed here", f"{rate / 1e9:.1f} GFLOP/s {place} in {recipe.backbone}, {peak / 1e9:.1f} in matrix products"),
+        ("time here", f"about {duration(total / rate / hands)} on {hands} × {workers.device}"),
+        ("data", "present" if DATASETS[recipe.dataset].locate(data_root()) else "absent: see `metabench data list`"),
+    ]
+    return rows
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """Field -> the docstring under it."""
+    [body] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join("×".join(f"{v:g}" for v in i) if isinstance(i, tuple) else str(i) for i in value) or "none"
+    return str(value) if value != "" else '""'
+
+
+def flops_text(flops: float) -> str:
+    """1234567890 -> "1.23 GFLOP"."""
+    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9)):
+        if flops >= size:
+            return f"{flops / size:.3g} {unit}FLOP"
+    return f"{flops / 1e6:.3g} MFLOP"
+
+
+def duration(seconds: float) -> str:
+    """95 -> "1.6 minutes"."""
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,103 @@
+"""A new algorithm and a new data set: one page each, one line each, and every verb knows them."""
+
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from algorithms import LEARNERS
+from algorithms.learner import Batch, Learner
+from algorithms.network import Params
+from algorithms.protonet import class_means
+from bench.cli import main
+from vision import DATASETS
+from vision.cache import content_digest
+from vision.images import ClassImages, Dataset, check_scheme
+
+
+class NearestMean(Learner):
+    """The head's rows are the class means, scaled to length 1: nearest by angle."""
+
+    reads = "features"
+    any_ways = True
+
+    def rule(self, fast: Params, support: Batch) -> Params:
+        means = torch.nn.functional.normalize(class_means(support), dim=-1)  # (T, K, D)
+        return fast | {"head.weight": means, "head.bias": means.new_zeros(means.shape[:2])}
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars at 30 positions, each with its noise."""
+
+    name: str = "bars"
+    splits: tuple[str, ...] = ("thirds",)
+    channels: int = 1
+    size: int = 32
+    licence: str = "none needed"
+
+    def load(self, root: Path, split: str, *, cache: Path, seed: int = 0) -> Dataset:
+        check_scheme(self, split)
+        x = np.random.default_rng(seed).integers(0, 60, (30, 10, 1, 32, 32), dtype=np.uint8)
+        for i in range(30):
+            x[i, ..., i : i + 3] += 190
+        names = tuple(f"bar{i:02d}" for i in range(30))
+        digest = content_digest((name, "all", x[i].tobytes()) for i, name in enumerate(names))
+        images = ClassImages(x.reshape(-1, 1, 32, 32), np.arange(31) * 10, names, digest)
+        classes = {s: np.arange(i, 30, 3) for i, s in enumerate(("train", "val", "test"))}
+        return Dataset(self.name, images, classes, split_version="thirds")
+
+    def locate(self, root: Path) -> list[Path]:
+        return [Path(__file__)]
+
+    def download(self, root: Path) -> None: ...
+
+
+@pytest.mark.parametrize("toy", [NearestMean, Bars])
+def test_it_takes_less_than_thirty_lines(toy):
+    assert len(inspect.getsource(toy).splitlines()) < 30
+
+
+@pytest.fixture
+def registered(monkeypatch, tmp_path):
+    monkeypatch.setitem(LEARNERS, "nearest-mean", NearestMean)
+    monkeypatch.setitem(DATASETS, "bars", Bars())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name"), [("nearest-mean", "glyphs-5w1s"), ("protonet", "bars-5w1s"), ("nearest-mean", "bars-3w2s")]
+)
+@pytest.mark.usefixtures("registered")
+def test_it_runs_through_the_command_line(algorithm, name, tmp_path):
+    small = "--iterations 6 --val-every 3 --val-tasks 5 --test-tasks 20 --width 8 --train-queries 5 --queries 5"
+    argv = ["run", algorithm, name, *small.split(), "--meta-batch", "2", "--threads", "1", "--out", "out"]
+    assert main(argv) == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert (record["algorithm"], record["benchmark"], record["status"]) == (algorithm, name, "complete")
+    assert record["test"]["mean"][1] > 1.5 / record["protocol"]["ways"]
+    assert main(["evaluate", "out", "--ways", "4", "--threads", "1", "--tasks", "4"]) == 0
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_other_verbs_know_it(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "nearest-mean" in out
+    assert "The head's rows are the class means" in out
+    assert "bars-5w1s" in out
+    assert main(["run", "nearest-mean", "bars-5w1s", "--dry-run", "--threads", "1"]) == 0
+    assert "learned parameters" in capsys.readouterr().out
+    assert main(["data", "preview", "bars"]) == 0
+    assert main(["data", "verify", "bars"]) == 0
+    assert "bars: 30 classes, 300 images, all readable" in capsys.readouterr().out
+    assert main(["run", "nearest-meen", "bars-5w1s"]) == 2
+    assert "did you mean 'nearest-mean'?" in capsys.readouterr().err
