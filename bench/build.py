@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from algorithms import LEARNERS, Categorical, GradientOuter, Learner, Network, Workers
+from algorithms.meta_gradient import tasks_at_once
 from bench.distributed import Processes
 from bench.evaluate import Suite
 from bench.recipe import Recipe, RecipeError
@@ -32,7 +33,7 @@ FIRST_LAYER_BYTES = 64 * 4
 
 @dataclass
 class Built:
-    """What a recipe stands for. `at_once`: tasks that fit into memory together at evaluation."""
+    """What a recipe stands for. `at_once`: tasks to evaluate together, as memory and speed like it."""
 
     suite: Suite
     learner: Learner
@@ -77,10 +78,10 @@ def build(
         raise RecipeError("--compile cannot carry DropBlock's random draws; run resnet12 without it")
     learner = make_learner(recipe, seed, channels, size).to(processes.device)
     outer = make_outer(recipe, learner, seed, workers, processes, chunk, compile)
-    images = test.ways * (test.shots + test.queries)
-    return Built(
-        suite, learner, outer, dataset, max(workers.threads, int(1e9 / (images * size * size * FIRST_LAYER_BYTES)))
-    )
+    pixels = test.ways * (test.shots + test.queries) * size * size
+    fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
+    fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
+    return Built(suite, learner, outer, dataset, max(workers.threads, min(fit, fast)))
 
 
 def make_body(recipe: Recipe, channels: int, size: int) -> nn.Module:

@@ -8,13 +8,15 @@ gradient is itself differentiated keeps its own backward pass too.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -31,8 +33,8 @@ from vision import DATASETS
 from vision.episodes import Shape
 from vision.suite import FewShot, Tasks
 
-GLIMPSE_FLOPS = 2e9
-"""Work of one timing of this machine: about a tenth of a second on a core."""
+GLIMPSE_FLOPS = 1e10
+"""Work of one timing of this machine, at most: a fraction of a second on a core."""
 
 
 class Cost(NamedTuple):
@@ -99,40 +101,47 @@ class _Held:
 def cost(recipe: Recipe) -> Cost:
     """Count one training task and one test episode of the recipe, on tensors without data."""
     source = DATASETS[recipe.dataset]
-    learner = make_learner(recipe, 0, source.channels, source.size).to("meta")
-    if isinstance(learner, MetaOptNet):
-        learner.iterations, learner.tolerance = 3, 0.0  # a fixed number of steps: there are no values to look at
     train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     test = Shape(recipe.ways, recipe.shots, recipe.queries)
     kept = Kept()
-    with Flops() as counter, kept.hooks():
-        support, query = blank(train, source.channels, source.size)
-        chunk_outputs(cross_entropy)(learner.train(), [support] * recipe.inner_steps, query)
-    with Flops() as episode:
-        tasks = Tasks(*blank(test, source.channels, source.size))
-        scores_by_update(FewShot({}, torch.device("meta")), tasks, learner.eval(), recipe.test_steps)
-    return Cost(
-        sum(p.numel() for p in learner.parameters()),
-        counter.total,
-        kept.peak,
-        episode.total,
-    )
+    learner = make_learner(recipe, 0, source.channels, source.size)
+    mode = FakeTensorMode()
+    _forget_values(learner, mode)
+    if isinstance(learner, MetaOptNet):
+        learner.iterations, learner.tolerance = 3, 0.0  # a fixed number of steps: there are no values to look at
+    with mode:
+        with Flops() as counter, kept.hooks():
+            support, query = blank(train, source.channels, source.size)
+            chunk_outputs(cross_entropy)(learner.train(), [support] * recipe.inner_steps, query)
+        with Flops() as episode:
+            tasks = Tasks(*blank(test, source.channels, source.size))
+            scores_by_update(FewShot({}, torch.device("cpu")), tasks, learner.eval(), recipe.test_steps)
+    return Cost(sum(p.numel() for p in learner.parameters()), counter.total, kept.peak, episode.total)
 
 
-def blank(shape: Shape, channels: int, size: int) -> tuple[Batch, Batch]:
-    """Support and query of one task of this shape, without data."""
+def _forget_values(learner: nn.Module, mode: FakeTensorMode) -> None:
+    """Leave shapes only: what follows costs no arithmetic and no memory, whatever the size."""
+    for module in learner.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            module.register_parameter(name, nn.Parameter(mode.from_tensor(parameter.detach())))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, mode.from_tensor(buffer))
+
+
+def blank(shape: Shape, channels: int, size: int, tasks: int = 1) -> tuple[Batch, Batch]:
+    """Support and query of tasks of this shape, images of noise."""
 
     def batch(n: int) -> Batch:
-        images = shape.ways * n
-        x = torch.empty(1, images, channels, size, size, device="meta")
-        return Batch(x, torch.empty(1, images, dtype=torch.long, device="meta"), x.new_empty(1, images), shape.ways)
+        x = torch.rand(tasks, shape.ways * n, channels, size, size)
+        y = torch.arange(shape.ways).repeat_interleave(n).expand(tasks, -1).contiguous()
+        return Batch(x, y, torch.ones(y.shape), shape.ways)
 
     return batch(shape.shots), batch(shape.queries)
 
 
 def tasks_at_once(recipe: Recipe, workers: Workers, chunk: int) -> int:
     """Training tasks whose graphs are alive together: a chunk on each thread (`algorithms.meta_gradient`)."""
-    blocks = min(workers.threads, recipe.meta_batch) if workers.device == "cpu" else 1
+    blocks = blocks_of(recipe, workers)
     block = math.ceil(recipe.meta_batch / blocks)
     if not chunk:
         source = DATASETS[recipe.dataset]
@@ -142,42 +151,61 @@ def tasks_at_once(recipe: Recipe, workers: Workers, chunk: int) -> int:
     return min(blocks * min(chunk, block), recipe.meta_batch)
 
 
-def speed(recipe: Recipe, workers: Workers) -> tuple[float, float]:
-    """FLOPs a second of one thread (or the GPU): in the recipe's backbone forward and backward, in matrix products.
+def blocks_of(recipe: Recipe, workers: Workers) -> int:
+    """Blocks of a meta-batch that run side by side, each on its share of the cores."""
+    return min(workers.threads, recipe.meta_batch) if workers.device == "cpu" else 1
 
-    The backbone sees as many images as a training query, or as few as keep this short.
+
+def speed(recipe: Recipe, workers: Workers, chunk: int) -> tuple[float, float]:
+    """FLOPs a second of one block's share of the cores (or of the GPU): in the recipe's own work, in matrix products.
+
+    The work is the meta-gradient of a chunk, or of fewer tasks; where one takes long, the backbone forward and
+    backward on a few images.
     """
-    source = DATASETS[recipe.dataset]
-    body = make_body(recipe, source.channels, source.size).to(workers.device)
-    fast = {name: p.unsqueeze(0) for name, p in body.named_parameters()}
-
-    def embed(images: int) -> Callable[[], object]:
-        x = torch.rand(1, images, source.channels, source.size, source.size, device=workers.device)
-        return lambda: torch.autograd.grad(body(fast, x).sum(), list(fast.values()))
-
-    def flops(work: Callable[[], object]) -> float:
-        with Flops() as counter:
-            work()
-        return float(counter.total)
-
-    images = recipe.train_ways * recipe.train_queries
-    images = max(2, min(images, int(GLIMPSE_FLOPS / flops(embed(2)) * 2)))
     n = 512 if workers.device == "cpu" else 4096
     a = torch.rand(n, n, device=workers.device)
     threads = torch.get_num_threads()
-    alone = Workers(1, workers.device, workers.autocast)
+    alive = math.ceil(tasks_at_once(recipe, workers, chunk) / blocks_of(recipe, workers))
+    share = Workers(workers.threads // blocks_of(recipe, workers), workers.device, workers.autocast)
     try:
         rates = [
-            alone.map(lambda _, w=work: flops(w) / _seconds(w, workers.device), 1)[0]  # type: ignore[misc]
-            for work in (embed(images), lambda: a @ a)
+            share.map(lambda _, w=work: _flops(w) / _seconds(w, workers.device), 1)[0]  # type: ignore[misc]
+            for work in (_glimpse(recipe, workers.device, alive), lambda: a @ a)
         ]
     finally:
         torch.set_num_threads(threads)
     return rates[0], rates[1]
 
 
+def _glimpse(recipe: Recipe, device: str, tasks: int) -> Callable[[], object]:
+    """A piece of the recipe's work that takes GLIMPSE_FLOPS at most: so many tasks, or fewer."""
+    source = DATASETS[recipe.dataset]
+    shape = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
+    tasks = min(tasks, int(GLIMPSE_FLOPS / max(cost(recipe).task_flops, 1)))
+    if tasks:
+        learner = make_learner(recipe, 0, source.channels, source.size).to(device)
+        parts = blank(shape, source.channels, source.size, tasks)
+        support, query = (Batch(b.x.to(device), b.y.to(device), b.w.to(device), b.ways) for b in parts)
+        return lambda: chunk_outputs(cross_entropy)(learner, [support] * recipe.inner_steps, query)
+    body = make_body(recipe, source.channels, source.size).to(device)
+    fast = {name: p.unsqueeze(0) for name, p in body.named_parameters()}
+
+    def embed(images: int) -> Callable[[], object]:
+        x = torch.rand(1, images, source.channels, source.size, source.size, device=device)
+        return lambda: torch.autograd.grad(body(fast, x).sum(), list(fast.values()))
+
+    images = int(GLIMPSE_FLOPS / _flops(embed(2)) * 2)
+    return embed(max(2, min(images, shape.ways * shape.queries)))
+
+
+def _flops(work: Callable[[], object]) -> float:
+    with Flops() as counter:
+        work()
+    return float(counter.total)
+
+
 def _seconds(work: Callable[[], object], device: str) -> float:
-    """The fastest of several timings, after one to warm up."""
+    """The median of several timings, after one to warm up."""
     taken = []
     for _ in range(6):
         start = time.perf_counter()
@@ -185,4 +213,4 @@ def _seconds(work: Callable[[], object], device: str) -> float:
         if device == "cuda":
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
-    return min(taken[1:])
+    return statistics.median(taken[1:])

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.cost import cost, speed, tasks_at_once
+from bench.cost import blocks_of, cost, speed, tasks_at_once
 from bench.recipe import Recipe
 from bench.run import Machine
 from vision import DATASETS
@@ -50,8 +50,8 @@ def cost_rows(recipe: Recipe, machine: Machine) -> list[tuple[str, str]]:
         "test": recipe.tests * one.episode_flops,
     }
     total = sum(parts.values())
-    rate, peak = speed(recipe, workers)
-    hands = min(workers.threads, recipe.meta_batch) if workers.device == "cpu" else 1
+    rate, peak = speed(recipe, workers, machine.chunk)
+    blocks = blocks_of(recipe, workers)
     iteration = recipe.meta_batch * one.task_flops
     shares = ", ".join(f"{name} {100 * part / max(total, 1):.0f}%" for name, part in parts.items())
     memory = f"{one.task_bytes / MIB:.1f} MiB a task"
@@ -65,11 +65,11 @@ def cost_rows(recipe: Recipe, machine: Machine) -> list[tuple[str, str]]:
     ]
     for chunk in dict.fromkeys((machine.chunk, 0, 1)):
         n = tasks_at_once(recipe, workers, chunk)
-        rows.append((f"  with --chunk {chunk}", f"{n * one.task_bytes / MIB:.0f} MiB, {n} tasks at once"))
-    place = "of a core" if workers.device == "cpu" else "of the GPU"
+        rows.append((f"  with --chunk {chunk}", f"{n * one.task_bytes / MIB:.1f} MiB, {n} task{'s' * (n > 1)} at once"))
+    share = f"{blocks} × {workers.threads // blocks} core(s)" if workers.device == "cpu" else "the GPU"
     rows += [
-        ("speed here", f"{rate / 1e9:.1f} GFLOP/s {place} in {recipe.backbone}, {peak / 1e9:.1f} in matrix products"),
-        ("time here", f"about {duration(total / rate / hands)} on {hands} × {workers.device}"),
+        ("speed here", f"{rate / 1e9:.1f} GFLOP/s, {peak / 1e9:.1f} in matrix products; on {share}"),
+        ("time here", f"about {duration(total / rate / blocks)}"),
         ("data", "present" if DATASETS[recipe.dataset].locate(data_root()) else "absent: see `metabench data list`"),
     ]
     return rows
@@ -94,7 +94,7 @@ def _shown(value: Any) -> str:
 
 def flops_text(flops: float) -> str:
     """1234567890 -> "1.23 GFLOP"."""
-    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9)):
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9)):
         if flops >= size:
             return f"{flops / size:.3g} {unit}FLOP"
     return f"{flops / 1e6:.3g} MFLOP"

@@ -24,7 +24,8 @@ from vision.episodes import Episodes, Shape
 from vision.images import cache_root, data_root
 
 BENCHMARK = "glyphs-5w1s"
-ITERATIONS = {"maml": 240, "anil": 240, "meta-sgd": 240, "protonet": 240, "metaoptnet": 240}
+LEARNERS = ("maml", "anil", "meta-sgd", "protonet", "metaoptnet")
+ITERATIONS = 240
 """Outer steps of each learner."""
 
 NEXT = {
@@ -54,7 +55,7 @@ def quickstart(arguments: list[str]) -> int:
     )
     folder = command.out or Path("runs") / "quickstart" / f"seed{command.seed}"
     records = []
-    for name in ITERATIONS:
+    for name in LEARNERS:
         record = execute(recipe_of(name), Options(seed=command.seed, out=folder / name), command.machine)
         if record is not None:
             records.append(record)
@@ -71,13 +72,14 @@ def quickstart(arguments: list[str]) -> int:
 
 def recipe_of(algorithm: str) -> Recipe:
     """The algorithm's recipe on glyphs with the quickstart's own schedule, the same test episodes for all."""
-    plain, iterations = resolve(algorithm, BENCHMARK), ITERATIONS[algorithm]
+    plain = resolve(algorithm, BENCHMARK)
     return dataclasses.replace(
         plain,
         schedule="quickstart",
-        iterations=iterations,
-        lr_factors=((iterations * 3 // 4, 0.3),),
-        val_every=max(1, iterations // 8),
+        meta_batch=max(plain.meta_batch, 2),  # ProtoNet's single task would leave a core idle
+        iterations=ITERATIONS,
+        lr_factors=((ITERATIONS * 3 // 4, 0.3),),
+        val_every=ITERATIONS // 8,
         val_tasks=50,
         test_tasks=400,
         test_steps=3,

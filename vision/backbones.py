@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.network import BatchNorm, current_pass, fold, linear, unfold
+from vision.convolution import convolve
 from vision.pooling import max_pool_2x2
 
 
@@ -22,10 +23,10 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padd
     tasks, n = x.shape[:2]
     if weight.shape[0] == 1 < tasks:
         b = None if bias is None else bias[0]
-        shared: Tensor = F.conv2d(x.flatten(0, 1), weight[0], b, stride, padding).unflatten(0, (tasks, n))
+        shared: Tensor = convolve(x.flatten(0, 1), weight[0], b, stride, padding, 1).unflatten(0, (tasks, n))
         return shared
     b = None if bias is None else bias.flatten()
-    return unfold(F.conv2d(fold(x), weight.flatten(0, 1), b, stride, padding, groups=tasks), tasks)
+    return unfold(convolve(fold(x), weight.flatten(0, 1), b, stride, padding, tasks), tasks)
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """2×2 max-pooling whose second derivative keeps the order of memory.
 
-Pooling picks one of four inputs, so its derivative is linear in the gradient: backward scatters to the place that was
-picked, and the derivative of that picks from the same places. torch's own picks through a copy in another order of
-memory, and adds zeros of the input's size for the inputs that were only compared; between channels-last layers this
-cost more than the convolutions.
+Pooling picks one of four inputs, so backward is a linear map of the gradient (scatter to the place that was picked),
+and its derivative is the transpose (pick from the same places). torch's own picks through a copy in another order of
+memory than channels-last, and adds zeros of the input's size for the inputs that were only compared; between
+channels-last layers of 84×84 images this cost more than the convolutions.
 """
 
 from __future__ import annotations

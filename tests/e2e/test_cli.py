@@ -123,7 +123,7 @@ def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
     assert re.search(r"learned parameters +│ 112,261 ", out)
     assert re.search(r"training iteration +│ 32 tasks × \d+ MFLOP = [\d.]+ GFLOP", out)
     assert re.search(r"memory of second order +│ [\d.]+ MiB a task \(first order would keep [\d.]+\)", out)
-    assert re.search(r"time here +│ about [\d.]+ (minutes|hours|days) on 1 × cpu", out)
+    assert re.search(r"time here +│ about [\d.]+ (minutes|hours|days) ", out)
     assert "absent: see `metabench data list`" in out
     assert list(tmp_path.iterdir()) == []
 
@@ -151,7 +151,7 @@ BAD = {
     "a benchmark": (["run", "maml", "glyfs-5w1s"], "no benchmark 'glyfs-5w1s'; did you mean 'glyphs-5w1s'?"),
     "a schedule": ([*RUN, "--schedule", "shrt"], "no schedule 'shrt'; did you mean 'short'?"),
     "a flag": ([*RUN, "--itrations", "3"], "--iterations"),
-    "no number": ([*RUN, "--ways", "five"], "invalid choice|five"),
+    "no number": ([*RUN, "--ways", "five"], "Error parsing --ways: invalid literal for int() with base 10: 'five'"),
     "a negative number": ([*RUN, "--iterations=-3"], "iterations is -3; it must be at least 0"),
     "negative threads": ([*RUN, "--threads", "-1"], "--threads is -1; it must be at least 0"),
     "a negative chunk": ([*RUN, "--chunk", "-1"], "--chunk is -1; it must be at least 0"),
