@@ -11,6 +11,8 @@ from algorithms.metaoptnet import MetaOptNet
 from algorithms.network import Network, Params, forward_pass
 from algorithms.outer import Diverged, GradientOuter, Outer, cross_entropy
 from algorithms.protonet import ProtoNet
+from algorithms.proximal import ProximalOuter
+from algorithms.trust_region import TrustRegionOuter
 
 LEARNERS: dict[str, type[Learner]] = {
     "maml": MAML,
@@ -39,6 +41,8 @@ __all__ = [
     "Outer",
     "Params",
     "ProtoNet",
+    "ProximalOuter",
+    "TrustRegionOuter",
     "Workers",
     "adapt",
     "cross_entropy",

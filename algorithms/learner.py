@@ -15,7 +15,7 @@ same code, the same gradient (`algorithms.meta_gradient` chooses the size).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,16 +31,43 @@ class Batch(NamedTuple):
 
     x: (T, N, ...) inputs. y: (T, N) class labels, or (T, N, A) actions. w: (T, N) weights: 1 for a
     classifier, the advantage for a policy. ways: K, or 0 where y is an action.
+    valid: (T, N), 1 where an example counts and 0 where a rollout had already ended; None where all count.
+    old: (T, N), log p(y) when y was drawn. With it the loss weighs by the likelihood ratio instead of the
+    log-probability (see `Learner.loss`).
     """
 
     x: Tensor
     y: Tensor
     w: Tensor
     ways: int = 0
+    valid: Tensor | None = None
+    old: Tensor | None = None
 
     def at(self, tasks: slice) -> Batch:
         """The same examples for a slice of the tasks."""
-        return Batch(self.x[tasks], self.y[tasks], self.w[tasks], self.ways)
+        return self._each(lambda t: t[tasks])
+
+    def every(self, stride: int) -> Batch:
+        """Every stride-th example of each task."""
+        return self._each(lambda t: t[:, ::stride].contiguous())
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the examples that count, per task: (T, N, ...) -> (T, ...); 0 where none does."""
+        if self.valid is None:
+            return values.mean(1)
+        valid = self.valid.view(*self.valid.shape, *[1] * (values.ndim - 2))
+        return values.where(valid > 0, 0.0).sum(1) / valid.sum(1).clamp(min=1)
+
+    def ratio(self, log_prob: Tensor) -> Tensor:
+        """p(y) over what it was when y was drawn, (T, N); 1 where an example does not count, whatever it holds."""
+        if self.old is None:
+            raise ValueError("the batch does not hold the log-probabilities of its actions (old)")
+        change = log_prob - self.old
+        return torch.exp(change if self.valid is None else change.where(self.valid > 0, 0.0))
+
+    def _each(self, of: Callable[[Tensor], Tensor]) -> Batch:
+        valid, old = (None if t is None else of(t) for t in (self.valid, self.old))
+        return Batch(of(self.x), of(self.y), of(self.w), self.ways, valid, old)
 
 
 class Encoded(NamedTuple):
@@ -109,7 +136,12 @@ class Learner(nn.Module):
         return out
 
     def loss(self, fast: Params, batch: Batch) -> Tensor:
-        """−mean over N of w · log p(y | f(x)), per task: (T,)."""
+        """−mean over N of w · log p(y | f(x)), per task: (T,).
+
+        Where the batch holds `old`, −mean of w · p / p_old. At the policy that drew the actions its gradient is
+        the same, but its second derivative is that of the expected return, which the score alone lacks
+        (Rothfuss, Lee, Clavera, Asfour & Abbeel, "ProMP", ICLR 2019, §4).
+        """
         return self._loss(self.predict(fast, batch.x), batch)
 
     def support_loss(self, fast: Params, support: Batch) -> Tensor:
@@ -119,7 +151,8 @@ class Learner(nn.Module):
         return self._loss(self.network.read_out(fast, support.x), support)
 
     def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        return -(batch.w * self.network.likelihood.log_prob(outputs, batch.y)).mean(1)
+        score = self.network.likelihood.log_prob(outputs, batch.y)
+        return -batch.mean(batch.w * (score if batch.old is None else batch.ratio(score)))
 
 
 def adapt(learner: Learner, supports: Iterable[Batch]) -> Params:
@@ -127,13 +160,21 @@ def adapt(learner: Learner, supports: Iterable[Batch]) -> Params:
 
     Vision gives the same support K times and pays for its encoding once; control gives K fresh ones.
     """
+    for fast in trajectory(learner, supports):  # noqa: B007
+        pass
+    return fast
+
+
+def trajectory(learner: Learner, supports: Iterable[Batch]) -> Iterator[Params]:
+    """φ_0 … φ_K: what `adapt` passes through."""
     fast = learner.begin()
+    yield fast
     previous: Batch | None = None
     for support in supports:
         if support is not previous:
             encoded, previous = learner.encode(support), support
         fast = learner.update(fast, encoded)
-    return fast
+        yield fast
 
 
 def gradient_step(

@@ -57,3 +57,18 @@ class Gaussian(Likelihood):
         mean, log_std = outputs.chunk(2, -1)
         z = (y - mean) * torch.exp(-log_std)
         return -(0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def kl(self, old: Tensor, new: Tensor) -> Tensor:
+        """KL(old ‖ new) of two outputs (T, N, 2A) -> (T, N), in nats."""
+        (mean, log_std), (new_mean, new_log_std) = old.chunk(2, -1), new.chunk(2, -1)
+        change = log_std - new_log_std
+        z = (mean - new_mean) * torch.exp(-new_log_std)
+        return (0.5 * (torch.exp(2 * change) + z.square() - 1) - change).sum(-1)
+
+    def fisher(self, outputs: Tensor) -> Tensor:
+        """The diagonal of the Fisher information in the outputs, (T, N, 2A): 1/σ² of a mean, 2 of a log σ.
+
+        It is the second derivative of `kl` where old and new agree.
+        """
+        mean, log_std = outputs.chunk(2, -1)
+        return torch.cat([torch.exp(-2 * log_std), torch.full_like(mean, 2.0)], -1)

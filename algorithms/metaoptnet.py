@@ -79,7 +79,7 @@ class MetaOptNet(Learner):
         """
         features = torch.cat([support.x, support.x.new_ones(*support.x.shape[:2], 1)], -1)
         prior = torch.cat([fast["head.weight"], fast["head.bias"].unsqueeze(-1)], -1)
-        weights = advantage_weights(support.w, self.temperature, self.largest)
+        weights = advantage_weights(support, self.temperature, self.largest)
         optimum = ridge(features, support.y, self._control_penalty(), weights, prior)
         head = prior + self.scale * (optimum - prior)
         return fast | {"head.weight": head[..., :-1], "head.bias": head[..., -1]}
@@ -89,8 +89,14 @@ class MetaOptNet(Learner):
         return self.penalty if self.solver == "ridge" else 1 / self.penalty
 
 
-def advantage_weights(advantages: Tensor, temperature: float, largest: float) -> Tensor:
-    """min(exp(normalised advantage / temperature), largest), scaled to mean 1 per task: (T, N) -> (T, N) > 0."""
-    var, mean = torch.var_mean(advantages.detach(), 1, correction=0, keepdim=True)
-    weights = torch.exp((advantages.detach() - mean) / (var.sqrt() + 1e-8) / temperature).clamp(max=largest)
-    return weights / weights.mean(1, keepdim=True)
+def advantage_weights(support: Batch, temperature: float, largest: float) -> Tensor:
+    """min(exp(normalised advantage / temperature), largest), scaled to mean 1 per task: (T, N), all > 0.
+
+    Mean and standard deviation are those of the examples that count; an example that does not weighs 0.
+    """
+    advantages = support.w.detach()
+    centred = advantages - support.mean(advantages).unsqueeze(1)
+    std = support.mean(centred.square()).sqrt().unsqueeze(1)
+    weights = torch.exp(centred / (std + 1e-8) / temperature).clamp(max=largest)
+    weights = weights / support.mean(weights).unsqueeze(1)
+    return weights if support.valid is None else weights * support.valid

@@ -98,7 +98,7 @@ def scoped(fast: Mapping[str, Tensor], prefix: str) -> Params:
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x (T, N, D), weight (T or 1, O, D), bias (T or 1, O) -> (T, N, O)."""
     if weight.shape[0] == 1 and bias.shape[0] == 1:
-        return F.linear(x, weight[0], bias[0])
+        return F.linear(x, weight.squeeze(0), bias.squeeze(0))  # indexing would fill a zero tensor on the way back
     return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2).expand(x.shape[0], -1, -1))
 
 

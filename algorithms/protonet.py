@@ -1,4 +1,4 @@
-"""ProtoNet: the head is one moment of the support, its class means.
+"""ProtoNet: one moment of the support, its class means, is the head.
 
 Snell, Swersky & Zemel, "Prototypical Networks for Few-shot Learning", NIPS 2017. A softmax over squared
 Euclidean distances to the class means c_k is a linear head (their §2.7): −‖z − c‖² = 2c·z − ‖c‖² − ‖z‖²,
@@ -8,22 +8,82 @@ and the last term is the same for every class.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from algorithms.learner import Batch, Learner
-from algorithms.network import Params
+from algorithms.likelihood import Gaussian
+from algorithms.network import Network, Params
 
 
 class ProtoNet(Learner):
-    """W = 2c and b = −‖c‖². It learns only the body; the head of `begin` is a prior that no task keeps."""
+    """W = 2c and b = −‖c‖². It learns only the body; the head of `begin` is a prior that no task keeps.
+
+    In control (a network with a Gaussian likelihood) it learns the whole policy and a `Prototype`.
+
+    Args:
+        embedding: control only, the prototype's size.
+    """
 
     reads = "features"
     any_ways = True
 
+    def __init__(self, network: Network, *, embedding: int = 64, norm: str = "transductive") -> None:
+        super().__init__(network, norm=norm)
+        self.prototype = Prototype(network, embedding) if isinstance(network.likelihood, Gaussian) else None
+        if self.prototype is not None:
+            self.reads = "inputs"
+
     def rule(self, fast: Params, support: Batch) -> Params:
         """The head whose logits are the negative squared distances, up to a constant per example."""
+        if self.prototype is not None:
+            return self._control_rule(fast, support, self.prototype)
         centre = class_means(support)
         return fast | {"head.weight": 2 * centre, "head.bias": -centre.square().sum(-1)}
+
+    def _control_rule(self, fast: Params, support: Batch, prototype: Prototype) -> Params:
+        """The first layer's bias, moved by the task's prototype: a policy conditioned on what was seen of the task.
+
+        Actions have no classes whose means could be a head, and their mean weighted by advantages would be one
+        action for every state. What carries over is that a task is known by one mean of embeddings, computed
+        without a gradient step. An example is a transition (observation, action, advantage): which actions paid,
+        and where. The mean enters where a task variable beside the observation would: as a shift of the first
+        layer. It replaces the one before, so the latest support alone tells the task.
+        **A metabench extension: no number was published for it.**
+        """
+        bias = self.network.get_parameter(prototype.bias)
+        return fast | {prototype.bias: bias + prototype(support)}
+
+
+class Prototype(nn.Module):
+    """Transitions of each task -> a shift of the policy's first layer, linear in their mean embedding.
+
+    Args:
+        network: its body also says `inputs`, O, and `first_bias`, the name of its first layer's bias.
+        width: of both tanh layers that embed a transition.
+
+    Raises:
+        ValueError: the body has no `inputs` or `first_bias`.
+    """
+
+    def __init__(self, network: Network, width: int) -> None:
+        super().__init__()
+        body = network.body
+        if not (hasattr(body, "inputs") and hasattr(body, "first_bias")):
+            raise ValueError(f"a {type(body).__name__} has no inputs or first_bias, which ProtoNet needs in control")
+        observation, action = int(body.inputs), network.head.out_features  # type: ignore[arg-type]
+        self.bias = f"body.{body.first_bias}"
+        like = network.get_parameter(self.bias)
+        self.embed = nn.Sequential(
+            nn.Linear(observation + action + 1, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()
+        ).to(like)
+        self.shift = nn.Linear(width, len(like), bias=False).to(like)
+        nn.init.normal_(self.shift.weight, std=0.1 / width**0.5)  # at first a task changes little, but not nothing
+
+    def forward(self, support: Batch) -> Tensor:
+        """Observations (T, N, O), actions (T, N, A) and advantages (T, N) -> (T, units of the first layer)."""
+        embedded = self.embed(torch.cat([support.x, support.y, support.w.unsqueeze(-1)], -1))
+        out: Tensor = self.shift(support.mean(embedded))
+        return out
 
 
 def class_means(support: Batch) -> Tensor:

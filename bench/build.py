@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from algorithms import LEARNERS, Categorical, GradientOuter, Learner, Network, Workers
 from algorithms.meta_gradient import tasks_at_once
+from bench.build_control import build_control
+from bench.built import TEST_SEED, Built, fields_of
 from bench.distributed import Processes
-from bench.evaluate import Suite
-from bench.recipe import Recipe, RecipeError
-from bench.recipes import VARIANTS
+from bench.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError
+from bench.recipes import learner_of
 from vision import DATASETS
 from vision.augment import Augment
 from vision.backbones import MLP, Conv4, ResNet12
@@ -23,23 +23,8 @@ from vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
 from vision.images import Dataset
 from vision.suite import FewShot
 
-TEST_SEED = 20170806
-"""Validation and test episodes are the same for every algorithm and seed."""
-
-
 FIRST_LAYER_BYTES = 64 * 4
 """Of each pixel, in the widest activation that an evaluation holds (64 filters, float32)."""
-
-
-@dataclass
-class Built:
-    """What a recipe stands for. `at_once`: tasks to evaluate together, as memory and speed like it."""
-
-    suite: Suite
-    learner: Learner
-    outer: GradientOuter
-    dataset: Dataset
-    at_once: int
 
 
 def build(
@@ -53,7 +38,24 @@ def build(
     chunk: int = 0,
     compile: bool = False,
 ) -> Built:
-    """Load the data, initialise the learner from the seed, and set up the outer optimiser."""
+    """Load the data or the environment, initialise the learner from the seed, and set up the outer step."""
+    if isinstance(recipe, ControlRecipe):
+        return build_control(recipe, seed, processes, workers, chunk, compile)
+    assert isinstance(recipe, FewShotRecipe)
+    return build_few_shot(recipe, seed, root, cache, processes, workers, chunk, compile)
+
+
+def build_few_shot(
+    recipe: FewShotRecipe,
+    seed: int,
+    root: Path,
+    cache: Path,
+    processes: Processes,
+    workers: Workers,
+    chunk: int,
+    compile: bool,
+) -> Built:
+    """Few-shot images: episodes of a data set, Adam or SGD on the query loss."""
     dataset = DATASETS[recipe.dataset].load(root, recipe.split, cache=cache)
     _, channels, size, _ = dataset.images.images.shape
     train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
@@ -81,10 +83,39 @@ def build(
     pixels = test.ways * (test.shots + test.queries) * size * size
     fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
     fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
-    return Built(suite, learner, outer, dataset, max(workers.threads, min(fit, fast)))
+    return Built(suite, learner, outer, protocol(recipe, dataset), max(workers.threads, min(fit, fast)))
 
 
-def make_body(recipe: Recipe, channels: int, size: int) -> nn.Module:
+def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
+    """What two accuracies must agree on before they can be compared."""
+    images = dataset.images
+    return {
+        "dataset": recipe.dataset,
+        "split": dataset.split_version,
+        "data_digest": images.digest,
+        "data_notes": dataset.notes,
+        "ways": recipe.ways,
+        "shots": recipe.shots,
+        "queries": recipe.queries,
+        "train_ways": recipe.train_ways,
+        "train_shots": recipe.train_shots,
+        "within_group_train": "train" in recipe.within_group,
+        "within_group_test": "test" in recipe.within_group,
+        "rotations_train": "train" in recipe.rotations,
+        "rotations_test": "test" in recipe.rotations,
+        "image_size": int(images.images.shape[-1]),
+        "backbone": recipe.backbone if "conv4" not in recipe.backbone else f"{recipe.backbone}-{recipe.width}",
+        "norm": recipe.norm,
+        "train_steps": recipe.inner_steps,
+        "test_steps": recipe.test_steps,
+        "second_order": not recipe.first_order,
+        "test_tasks": recipe.tests,
+        "episodes": "lake-runs" if recipe.lake_runs else "drawn",
+        "selection": f"best of {recipe.val_tasks} validation episodes every {recipe.val_every} iterations",
+    }
+
+
+def make_body(recipe: FewShotRecipe, channels: int, size: int) -> nn.Module:
     """The recipe's backbone for images (channels, size, size)."""
     if recipe.backbone == "mlp":
         return MLP(channels, size)
@@ -93,24 +124,29 @@ def make_body(recipe: Recipe, channels: int, size: int) -> nn.Module:
     return Conv4(channels, size, recipe.width, pool=recipe.backbone == "conv4")
 
 
-def make_learner(recipe: Recipe, seed: int, channels: int, size: int) -> Learner:
+def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int) -> Learner:
     """The recipe's learner, initialised from the seed: a learner takes the recipe's fields that it names."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(make_body(recipe, channels, size), recipe.ways, Categorical())
-        kind = LEARNERS[VARIANTS.get(recipe.algorithm, (recipe.algorithm, {}))[0]]
+        kind = LEARNERS[learner_of(recipe.algorithm)]
         if recipe.ways != recipe.train_ways and not kind.any_ways:
             able = ", ".join(name for name, learner in LEARNERS.items() if learner.any_ways)
             raise RecipeError(
                 f"{recipe.name}: the head is learned for {recipe.train_ways} ways and cannot answer for {recipe.ways}; "
                 f"train and test on the same number ({able} may differ, they make the head from the support)"
             )
-        wanted = inspect.signature(kind).parameters
-        return kind(network, **{name: getattr(recipe, name) for name in wanted if hasattr(recipe, name)})
+        return kind(network, **fields_of(kind, recipe))
 
 
 def make_outer(
-    recipe: Recipe, learner: Learner, seed: int, workers: Workers, processes: Processes, chunk: int, compile: bool
+    recipe: FewShotRecipe,
+    learner: Learner,
+    seed: int,
+    workers: Workers,
+    processes: Processes,
+    chunk: int,
+    compile: bool,
 ) -> GradientOuter:
     """The recipe's optimiser and its schedule."""
     parameters = list(learner.parameters())

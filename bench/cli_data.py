@@ -16,8 +16,10 @@ from rich.table import Table
 
 from algorithms import LEARNERS, Learner
 from bench import data as actions
+from bench import recipes_control
 from bench.recipe import RecipeError
 from bench.recipes import BENCHMARKS, VARIANTS, benchmark_names
+from envs import ENVIRONMENTS
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import cache_root, data_root
@@ -35,7 +37,7 @@ def list_all(arguments: list[str]) -> int:
     algorithms = _table("algorithms", "name", "rule", "paper")
     for name, kind in LEARNERS.items():
         algorithms.add_row(name, escape(rule_of(kind)), escape(paper_of(kind)))
-    for name, (base, fields) in VARIANTS.items():
+    for name, (base, fields) in {**VARIANTS, **recipes_control.VARIANTS}.items():
         algorithms.add_row(name, f"{base} with " + ", ".join(f"{k} = {v}" for k, v in fields.items()), "")
     console.print(algorithms)
     benchmarks = _table("benchmarks (any number of ways and shots works)", "data set", "names")
@@ -44,9 +46,19 @@ def list_all(arguments: list[str]) -> int:
         names = [name for name in benchmark_names() if name.rpartition("-")[0] in bases]
         benchmarks.add_row(source, ", ".join(names))
     console.print(benchmarks)
+    show_environments(console)
     show_data(console)
     console.print("metabench run ALGORITHM BENCHMARK --dry-run shows a recipe and its cost.", highlight=False)
     return 0
+
+
+def show_environments(console: Console) -> None:
+    """Print every environment variant: what varies between its tasks, and its size."""
+    table = _table("control benchmarks", "name", "tasks", "horizon", "observation", "action", "action scale")
+    for name, spec in ENVIRONMENTS.items():
+        sizes = (spec.horizon, spec.observation_size, spec.action_size)
+        table.add_row(name, escape(spec.tasks.text), *map(str, sizes), f"{spec.action_scale:g}")
+    console.print(table)
 
 
 def rule_of(kind: type[Learner]) -> str:

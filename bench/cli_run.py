@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from algorithms import LEARNERS
-from bench import checkpoint
-from bench.recipe import Recipe, RecipeError
+from bench import checkpoint, recipes_control
+from bench.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError, from_fields
 from bench.recipes import VARIANTS, benchmark_names, resolve
 from bench.run import Machine, Options, again, execute
+from envs import ENVIRONMENTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,16 @@ class RunCommand:
 
     options: Annotated[Options, tyro.conf.arg(name="")]
     machine: Annotated[Machine, tyro.conf.arg(name="")]
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    recipe: Annotated[FewShotRecipe, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlCommand:
+    """Train, select on validation, test, write a record. A run folder that was interrupted goes on."""
+
+    options: Annotated[Options, tyro.conf.arg(name="")]
+    machine: Annotated[Machine, tyro.conf.arg(name="")]
+    recipe: Annotated[ControlRecipe, tyro.conf.arg(name="")]
 
 
 def run(arguments: list[str]) -> int:
@@ -53,28 +63,31 @@ def usage() -> str:
     """What `run` takes, with the names there are."""
     return (
         "usage: metabench run ALGORITHM BENCHMARK [--schedule short] [--seed N] [--dry-run] [...]\n\n"
-        f"{_wrapped('  algorithms: ', [*LEARNERS, *VARIANTS])}\n{_wrapped('  benchmarks: ', benchmark_names())}\n\n"
+        f"{_wrapped('  algorithms: ', [*LEARNERS, *VARIANTS])}\n{_wrapped('  benchmarks: ', benchmark_names())}\n"
+        f"{_wrapped('  in control: ', [*LEARNERS, *recipes_control.VARIANTS])}\n"
+        f"{_wrapped('  benchmarks: ', ENVIRONMENTS)}\n\n"
         "`metabench run maml omniglot-5w1s --help` shows every flag of that recipe."
     )
 
 
-def _wrapped(title: str, names: list[str]) -> str:
+def _wrapped(title: str, names: Iterable[str]) -> str:
     """Names separated by commas, in lines of 100 characters under their title."""
     text = ", ".join(names)
     indent = " " * len(title)
     return textwrap.fill(text, 100, initial_indent=title, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def parse_run(algorithm: str, benchmark: str, flags: list[str]) -> RunCommand:
+def parse_run(algorithm: str, benchmark: str, flags: list[str]) -> RunCommand | ControlCommand:
     """The recipe that the names stand for, with every field open to a flag."""
     recipe = resolve(algorithm, benchmark, _value_of("--schedule", flags) or "paper")
-    return tyro.cli(
-        RunCommand,
-        args=flags,
-        prog=f"metabench run {algorithm} {benchmark}",
-        default=RunCommand(Options(), Machine(), recipe),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    default: RunCommand | ControlCommand
+    if isinstance(recipe, ControlRecipe):
+        default = ControlCommand(Options(), Machine(), recipe)
+    else:
+        assert isinstance(recipe, FewShotRecipe)
+        default = RunCommand(Options(), Machine(), recipe)
+    prog = f"metabench run {algorithm} {benchmark}"
+    return tyro.cli(type(default), args=flags, prog=prog, default=default, config=(tyro.conf.OmitArgPrefixes,))
 
 
 def _value_of(flag: str, flags: Sequence[str]) -> str | None:
@@ -103,9 +116,10 @@ def report(record: dict[str, Any], console: Console) -> None:
     test = record["test"]
     table = Table(title=title, title_justify="left", min_width=len(title))
     table.add_column("updates", justify="right")
-    table.add_column(f"test {record['metric']}, % (95% of {test['tasks']} tasks)", justify="right")
+    scale, unit = (100, ", %") if record["metric"] == "accuracy" else (1, "")
+    table.add_column(f"test {record['metric']}{unit} (95% of {test['tasks']} tasks)", justify="right")
     for k, mean, ci95 in zip(test["updates"], test["mean"], test["ci95"], strict=True):
-        table.add_row(str(k), f"{100 * mean:.2f} ± {100 * ci95:.2f}")
+        table.add_row(str(k), f"{scale * mean:.2f} ± {scale * ci95:.2f}")
     console.print(table)
 
 
@@ -137,7 +151,7 @@ def evaluate(arguments: list[str]) -> int:
             f"{command.folder} holds no checkpoint.pt; give the --out of a finished `metabench run`"
         )
     saved = checkpoint.load(path)
-    recipe = Recipe(**saved["fields"]).check()
+    recipe = from_fields(saved["fields"])
     record = again(recipe, saved["seed"], command.folder, retested(recipe, command), command.machine, command.publish)
     if record is not None:
         report(record, Console())
@@ -153,6 +167,12 @@ def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
     fields: dict[str, Any] = {name: value for name, value in changed.items() if value > 0}
     if command.steps >= 0:
         fields["test_steps"] = command.steps
+    if not isinstance(recipe, FewShotRecipe):
+        if command.ways or command.shots:
+            raise RecipeError(
+                f"{recipe.name}: --ways and --shots are of few-shot images; control takes --tasks, --steps"
+            )
+        return dataclasses.replace(recipe, **fields).check()
     shape = f"{command.ways or recipe.ways}w{command.shots or recipe.shots}s"
     benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{shape}"
     return dataclasses.replace(recipe, benchmark=benchmark, **fields).check()

@@ -27,7 +27,7 @@ from algorithms.meta_gradient import chunk_outputs
 from algorithms.meta_gradient import tasks_at_once as chunk_of
 from bench.build import make_body, make_learner
 from bench.evaluate import scores_by_update
-from bench.recipe import Recipe
+from bench.recipe import FewShotRecipe
 from bench.recipes import VARIANTS
 from vision import DATASETS
 from vision.episodes import Shape
@@ -98,7 +98,7 @@ class _Held:
         self.kept.add(self.tensor, -1)
 
 
-def cost(recipe: Recipe) -> Cost:
+def cost(recipe: FewShotRecipe) -> Cost:
     """Count one training task and one test episode of the recipe, on tensors without data."""
     source = DATASETS[recipe.dataset]
     train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
@@ -139,7 +139,7 @@ def blank(shape: Shape, channels: int, size: int, tasks: int = 1) -> tuple[Batch
     return batch(shape.shots), batch(shape.queries)
 
 
-def tasks_at_once(recipe: Recipe, workers: Workers, chunk: int) -> int:
+def tasks_at_once(recipe: FewShotRecipe, workers: Workers, chunk: int) -> int:
     """Training tasks whose graphs are alive together: a chunk on each thread (`algorithms.meta_gradient`)."""
     blocks = blocks_of(recipe, workers)
     block = math.ceil(recipe.meta_batch / blocks)
@@ -151,12 +151,12 @@ def tasks_at_once(recipe: Recipe, workers: Workers, chunk: int) -> int:
     return min(blocks * min(chunk, block), recipe.meta_batch)
 
 
-def blocks_of(recipe: Recipe, workers: Workers) -> int:
+def blocks_of(recipe: FewShotRecipe, workers: Workers) -> int:
     """Blocks of a meta-batch that run side by side, each on its share of the cores."""
     return min(workers.threads, recipe.meta_batch) if workers.device == "cpu" else 1
 
 
-def speed(recipe: Recipe, workers: Workers, chunk: int) -> tuple[float, float]:
+def speed(recipe: FewShotRecipe, workers: Workers, chunk: int) -> tuple[float, float]:
     """FLOPs a second of one block's share of the cores (or of the GPU): in the recipe's own work, in matrix products.
 
     The work is the meta-gradient of a chunk, or of fewer tasks; where one takes long, the backbone forward and
@@ -177,7 +177,7 @@ def speed(recipe: Recipe, workers: Workers, chunk: int) -> tuple[float, float]:
     return rates[0], rates[1]
 
 
-def _glimpse(recipe: Recipe, device: str, tasks: int) -> Callable[[], object]:
+def _glimpse(recipe: FewShotRecipe, device: str, tasks: int) -> Callable[[], object]:
     """A piece of the recipe's work that takes GLIMPSE_FLOPS at most: so many tasks, or fewer."""
     source = DATASETS[recipe.dataset]
     shape = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import math
 import textwrap
+import time
 from typing import Any
 
 from rich.console import Console
@@ -14,8 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.cost import blocks_of, cost, speed, tasks_at_once
-from bench.recipe import Recipe
+from bench.recipe import ControlRecipe, FewShotRecipe, Recipe
 from bench.run import Machine
+from envs import ENVIRONMENTS
 from vision import DATASETS
 from vision.images import data_root
 
@@ -28,18 +30,56 @@ def describe(recipe: Recipe, machine: Machine, console: Console) -> None:
     fields.add_column("field", no_wrap=True)
     fields.add_column("value", overflow="fold", max_width=40)
     fields.add_column("meaning")
-    for name, meaning in meanings(Recipe).items():
+    for name, meaning in meanings(type(recipe)).items():
         fields.add_row(name, escape(_shown(getattr(recipe, name))), escape(meaning))
     console.print(fields)
     costs = Table(title="cost", title_justify="left", show_header=False)
     costs.add_column(no_wrap=True)
     costs.add_column()
-    for row in cost_rows(recipe, machine):
+    for row in rows_of(recipe, machine):
         costs.add_row(*row)
     console.print(costs)
 
 
-def cost_rows(recipe: Recipe, machine: Machine) -> list[tuple[str, str]]:
+def rows_of(recipe: Recipe, machine: Machine) -> list[tuple[str, str]]:
+    """The cost of a recipe of either world: (what, how much)."""
+    if isinstance(recipe, ControlRecipe):
+        return control_rows(recipe, machine)
+    assert isinstance(recipe, FewShotRecipe)
+    return cost_rows(recipe, machine)
+
+
+def control_rows(recipe: ControlRecipe, machine: Machine) -> list[tuple[str, str]]:
+    """What `describe` says of the cost of control: simulation steps, and the time of one iteration measured here."""
+    from bench.build_control import build_control
+    from bench.distributed import Processes
+    from bench.train import collect
+
+    workers = machine.workers()
+    built = build_control(recipe, 0, Processes(machine.where()), workers, machine.chunk, False)
+    episodes = recipe.rollouts * ENVIRONMENTS[recipe.environment].horizon
+    steps = recipe.meta_batch * (recipe.inner_steps + 1) * episodes
+    validations = math.ceil(recipe.iterations / recipe.val_every)
+    checked = validations * recipe.val_tasks * (recipe.judged + 1) * episodes
+    checked += recipe.tests * (recipe.test_steps + 1) * episodes
+    started = time.monotonic()
+    collected = collect(
+        built.suite, built.suite.tasks(range(recipe.meta_batch), "train"), built.learner, recipe.inner_steps
+    )
+    simulated = time.monotonic()
+    built.outer.step(built.learner, *collected)
+    learned = time.monotonic()
+    each, learning = simulated - started, learned - simulated
+    whole = recipe.iterations * (each + learning) + checked * each / steps
+    return [
+        ("learned parameters", f"{sum(p.numel() for p in built.learner.parameters()):,}"),
+        ("training iteration", f"{steps:,} simulation steps, at most: {each:.1f} s, and {learning:.1f} s to learn"),
+        ("whole schedule", f"{recipe.iterations * steps + checked:,} simulation steps, at most"),
+        ("time here", f"about {duration(whole)} on {workers.threads} core(s)"),
+    ]
+
+
+def cost_rows(recipe: FewShotRecipe, machine: Machine) -> list[tuple[str, str]]:
     """What `describe` says of the cost: (what, how much)."""
     one, workers = cost(recipe), machine.workers()
     first = cost(dataclasses.replace(recipe, first_order=True)).task_bytes
@@ -76,10 +116,10 @@ def cost_rows(recipe: Recipe, machine: Machine) -> list[tuple[str, str]]:
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """Field -> the docstring under it."""
+    """Field -> the docstring under it, those of the base class first."""
     [body] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
-    found: dict[str, str] = {}
+    found = meanings(kind.__base__) if dataclasses.is_dataclass(kind.__base__) else {}
     for field, text in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())

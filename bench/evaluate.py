@@ -26,16 +26,20 @@ class Suite(Protocol):
         """The tasks with these indices, of "train", "val" or "test"."""
         ...
 
-    def support(self, tasks: Any, learner: Learner, fast: Params) -> Batch:
-        """What the learner adapts to next."""
+    def support(self, tasks: Any, learner: Learner, fast: Params, update: int) -> Batch:
+        """What the learner adapts to next, after so many updates."""
         ...
 
-    def query(self, tasks: Any, learner: Learner, fast: Params) -> Batch:
+    def query(self, tasks: Any, learner: Learner, fast: Params, update: int) -> Batch:
         """What its adaptation is judged on."""
         ...
 
-    def score(self, tasks: Any, learner: Learner, fast: Params) -> Tensor:
+    def score(self, tasks: Any, learner: Learner, fast: Params, update: int) -> Tensor:
         """Accuracy or mean return of each task, (T,)."""
+        ...
+
+    def metrics(self, tasks: Any) -> dict[str, float]:
+        """What collecting the examples of these tasks showed, beside what the outer step tells."""
         ...
 
 
@@ -44,13 +48,13 @@ def scores_by_update(suite: Suite, tasks: Any, learner: Learner, updates: int) -
     previous: Batch | None = None
     with torch.no_grad():
         fast = learner.begin()
-        scores = [suite.score(tasks, learner, fast)]
-        for _ in range(updates):
-            support = suite.support(tasks, learner, fast)
+        scores = [suite.score(tasks, learner, fast, 0)]
+        for update in range(updates):
+            support = suite.support(tasks, learner, fast, update)
             if support is not previous:
                 encoded, previous = learner.encode(support), support
             fast = learner.update(fast, encoded)
-            scores.append(suite.score(tasks, learner, fast))
+            scores.append(suite.score(tasks, learner, fast, update + 1))
     return torch.stack(scores, 1)
 
 
@@ -82,8 +86,11 @@ def evaluate(
     rows: list[list[float]] = []
     for start in range(0, len(mine), at_once):
         tasks = suite.tasks(mine[start : start + at_once], split)
-        parts = workers.map(lambda some, t=tasks: scores_by_update(suite, t.at(some), learner, updates), len(tasks))  # type: ignore[misc]
-        rows += torch.cat(parts).tolist()
+        if suite.interactive:  # the simulation has threads of its own
+            rows += scores_by_update(suite, tasks, learner, updates).tolist()
+        else:
+            parts = workers.map(lambda some, t=tasks: scores_by_update(suite, t.at(some), learner, updates), len(tasks))  # type: ignore[misc]
+            rows += torch.cat(parts).tolist()
         progress(len(rows) * processes.world)
     learner.train(was_training)
     return np.array(processes.gather(rows))

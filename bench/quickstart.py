@@ -14,10 +14,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from bench.build import TEST_SEED
+from bench.built import TEST_SEED
 from bench.figures import quickstart_figure
-from bench.recipe import Recipe
-from bench.recipes import resolve
+from bench.recipe import FewShotRecipe
+from bench.recipes import few_shot
 from bench.run import Machine, Options, execute
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
@@ -70,9 +70,9 @@ def quickstart(arguments: list[str]) -> int:
     return 0 if all(record["status"] == "complete" for record in records) else 1
 
 
-def recipe_of(algorithm: str) -> Recipe:
+def recipe_of(algorithm: str) -> FewShotRecipe:
     """The algorithm's recipe on glyphs with the quickstart's own schedule, the same test episodes for all."""
-    plain = resolve(algorithm, BENCHMARK)
+    plain = few_shot(algorithm, BENCHMARK)
     return dataclasses.replace(
         plain,
         schedule="quickstart",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import tyro
 
@@ -20,14 +22,94 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result of a few-shot run, except the seed."""
+    """What the recipes of both worlds have in common."""
 
     algorithm: tyro.conf.Suppress[str] = "maml"
-    """Name in `algorithms.LEARNERS`."""
+    """Name in `algorithms.LEARNERS`, or a variant's."""
     benchmark: tyro.conf.Suppress[str] = "glyphs-5w1s"
     """Name under which the result is filed."""
     schedule: str = "paper"
     """"paper", or "short": fewer iterations, for a CPU; a run whose flags change its recipe is filed as "custom"."""
+
+    inner_lr: float = 0.01
+    """Inner learning rate; Meta-SGD's initial one."""
+    inner_steps: int = 1
+    """Updates of a task while training."""
+    test_steps: int = 1
+    """Updates of a task at validation and test."""
+    first_order: bool = False
+    """Drop second derivatives from the meta-gradient."""
+    head: Literal["svm", "ridge"] = "svm"
+    """MetaOptNet's head."""
+    penalty: float = 0.1
+    """MetaOptNet: C of the SVM head, λ of the ridge head."""
+
+    meta_batch: int = 4
+    """Training tasks an iteration, over all processes."""
+    iterations: int = 60_000
+    """Outer steps."""
+    outer_lr: float = 1e-3
+    """Outer learning rate."""
+
+    val_every: int = 500
+    """Iterations between validations; the best on validation is what is tested."""
+    val_tasks: int = 200
+    """Validation tasks, the same each time."""
+    test_tasks: int = 600
+    """Test tasks, the same for every algorithm and seed."""
+
+    @property
+    def name(self) -> str:
+        """What the CLI calls it, e.g. "maml omniglot-5w1s"."""
+        return f"{self.algorithm} {self.benchmark}"
+
+    @property
+    def tests(self) -> int:
+        """Number of test tasks."""
+        return self.test_tasks
+
+    @property
+    def judged(self) -> int:
+        """After how many updates a learner is validated and compared with a published number."""
+        return self.test_steps
+
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change with any field."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def at_least(self, bounds: Mapping[str, float]) -> None:
+        """Raise RecipeError for a field below its bound."""
+        for field, bound in bounds.items():
+            if not getattr(self, field) >= bound:
+                raise RecipeError(f"{self.name}: {field} is {getattr(self, field)}; it must be at least {bound}")
+
+    def positive(self, *fields: str) -> None:
+        """Raise RecipeError for a field that is no positive number."""
+        for field in fields:
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value > 0):
+                raise RecipeError(f"{self.name}: {field} is {value}; it must be a positive number")
+
+    def below(self, limits: Mapping[str, float]) -> None:
+        """Raise RecipeError for a field that is negative, or not below its limit."""
+        for field, limit in limits.items():
+            value = getattr(self, field)
+            if not 0 <= value < limit:
+                below = "" if limit == math.inf else f" and below {limit:g}"
+                raise RecipeError(f"{self.name}: {field} is {value}; it must be at least 0{below}")
+
+    def check(self) -> Self:
+        """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
+        self.at_least({"inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0})
+        self.at_least({"val_every": 1, "val_tasks": 1, "test_tasks": 2})
+        self.positive("inner_lr", "outer_lr", "penalty")
+        return self
+
+
+@dataclass(frozen=True)
+class FewShotRecipe(Recipe):
+    """Everything that decides the result of a few-shot run, except the seed."""
 
     dataset: tyro.conf.Suppress[str] = "glyphs"
     """Name in `vision.DATASETS`."""
@@ -61,27 +143,8 @@ class Recipe:
     norm: Literal["transductive", "running", "support"] = "transductive"
     """Whose statistics batch normalisation uses at evaluation."""
 
-    inner_lr: float = 0.01
-    """Inner learning rate; Meta-SGD's initial one."""
-    inner_steps: int = 1
-    """Updates on a support while training."""
-    test_steps: int = 1
-    """Updates on a support at validation and test."""
-    first_order: bool = False
-    """Drop second derivatives from the meta-gradient."""
-    head: Literal["svm", "ridge"] = "svm"
-    """MetaOptNet's head."""
-    penalty: float = 0.1
-    """MetaOptNet: C of the SVM head, λ of the ridge head."""
-
-    meta_batch: int = 4
-    """Training tasks an iteration, over all processes."""
-    iterations: int = 60_000
-    """Outer steps."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Outer optimiser; sgd has Nesterov momentum 0.9."""
-    outer_lr: float = 1e-3
-    """Outer learning rate."""
     lr_factors: tuple[tuple[int, float], ...] = ()
     """(iteration, factor): from that iteration on the outer rate is outer_lr × factor."""
     weight_decay: float = 0.0
@@ -91,47 +154,17 @@ class Recipe:
     smoothing: float = 0.0
     """Label smoothing of the query loss."""
 
-    val_every: int = 500
-    """Iterations between validations; the best on validation is what is tested."""
-    val_tasks: int = 200
-    """Validation episodes, the same each time."""
-    test_tasks: int = 600
-    """Test episodes, the same for every algorithm and seed."""
-
-    @property
-    def name(self) -> str:
-        """What the CLI calls it, e.g. "maml omniglot-5w1s"."""
-        return f"{self.algorithm} {self.benchmark}"
-
     @property
     def tests(self) -> int:
-        """Number of test tasks."""
+        """Number of test episodes."""
         return LAKE_RUNS if self.lake_runs else self.test_tasks
 
-    def digest(self) -> str:
-        """Twelve hexadecimal digits that change with any field."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    def check(self) -> Recipe:
+    def check(self) -> Self:
         """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
-        least = {
-            "ways": 2, "shots": 1, "queries": 1, "train_ways": 2, "train_shots": 1, "train_queries": 1,
-            "width": 1, "inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0,
-            "val_every": 1, "val_tasks": 1, "test_tasks": 2,
-        }  # fmt: skip
-        for field, bound in least.items():
-            if getattr(self, field) < bound:
-                raise RecipeError(f"{self.name}: {field} is {getattr(self, field)}; it must be at least {bound}")
-        for field in ("inner_lr", "outer_lr", "penalty"):
-            value = getattr(self, field)
-            if not (math.isfinite(value) and value > 0):
-                raise RecipeError(f"{self.name}: {field} is {value}; it must be a positive number")
-        for field, limit in (("weight_decay", math.inf), ("clip", math.inf), ("smoothing", 1.0)):
-            value = getattr(self, field)
-            if not 0 <= value < limit:
-                below = "" if limit == math.inf else f" and below {limit:g}"
-                raise RecipeError(f"{self.name}: {field} is {value}; it must be at least 0{below}")
+        self.at_least({"ways": 2, "shots": 1, "queries": 1, "train_ways": 2, "train_shots": 1, "train_queries": 1})
+        self.at_least({"width": 1})
+        super().check()
+        self.below({"weight_decay": math.inf, "clip": math.inf, "smoothing": 1.0})
         if self.lake_runs and (self.dataset, self.ways, self.shots) != ("omniglot", 20, 1):
             raise RecipeError(f"{self.name}: Lake's runs are of Omniglot with 20 ways and 1 shot: omniglot-lake-20w1s")
         for field in ("rotations", "within_group"):
@@ -139,3 +172,64 @@ class Recipe:
             if unknown:
                 raise RecipeError(f"{self.name}: {field} names {sorted(unknown)}; choose among train, val, test")
         return self
+
+
+@dataclass(frozen=True)
+class ControlRecipe(Recipe):
+    """Everything that decides the result of a control run, except the seed."""
+
+    environment: tyro.conf.Suppress[str] = "navigation"
+    """Name in `envs.ENVIRONMENTS`."""
+    rollouts: int = 20
+    """Episodes of each task before each update, and for its score."""
+    hidden: tuple[int, ...] = (100, 100)
+    """Widths of the policy's layers."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Of the policy's layers."""
+    discount: float = 0.99
+    """γ of returns and advantages; scores are undiscounted."""
+    trace: float = 1.0
+    """λ of the advantage estimates."""
+    sees_task: bool = False
+    """The task is part of the observation (the oracle)."""
+
+    outer: Literal["trpo", "ppo"] = "trpo"
+    """Outer step: a trust region on the adapted policy, or ProMP's clipped objective by Adam."""
+    max_kl: float = 0.01
+    """Trust region: mean KL divergence between the adapted policies before and after a step."""
+    curvature: float = 1.0
+    """Trust region: share of the transitions that Fisher-vector products are taken over."""
+
+    @property
+    def judged(self) -> int:
+        """After as many updates as it was trained for."""
+        return min(self.inner_steps, self.test_steps)
+
+    def check(self) -> Self:
+        """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
+        super().check()
+        self.at_least({"rollouts": 1})
+        self.positive("max_kl", "curvature", "discount")
+        for field in ("discount", "trace", "curvature"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise RecipeError(f"{self.name}: {field} is {getattr(self, field)}; it must be between 0 and 1")
+        if not self.hidden or min(self.hidden) < 1:
+            raise RecipeError(f"{self.name}: hidden is {self.hidden}; each layer needs at least one unit")
+        return self
+
+
+def from_fields(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe that `dataclasses.asdict` gave these fields, of either world; raises RecipeError."""
+    kind = ControlRecipe if "environment" in fields else FewShotRecipe
+    unknown = fields.keys() - {f.name for f in dataclasses.fields(kind)}
+    if unknown:
+        raise RecipeError(f"a recipe has no field {sorted(unknown)[0]!r}; this one is of another version")
+    return kind(**fields).check()
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """That there is no such name, and the nearest that there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"

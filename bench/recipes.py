@@ -1,4 +1,4 @@
-"""Recipes by name: `resolve("maml", "omniglot-5w1s")`.
+"""Recipes by name: `resolve("maml", "omniglot-5w1s")`; here the few-shot ones, in `recipes_control` the others.
 
 A recipe is put together from small tables, the later winning: what the benchmark fixes, what the algorithm's
 paper used there, what the variant of the algorithm changes, and the short schedule if that is asked for.
@@ -6,13 +6,13 @@ paper used there, what the variant of the algorithm changes, and the short sched
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from algorithms import LEARNERS
-from bench.recipe import Recipe, RecipeError
+from bench import recipes_control
+from bench.recipe import FewShotRecipe, Recipe, RecipeError, unknown
+from envs import ENVIRONMENTS
 from vision import DATASETS
 
 Fields = dict[str, Any]
@@ -166,22 +166,34 @@ _NAME = re.compile(r"(?P<base>[a-z][a-z-]*?)-(?P<ways>\d+)w(?P<shots>\d+)s")
 
 
 def resolve(algorithm: str, benchmark: str, schedule: str = "paper") -> Recipe:
-    """The recipe of a row.
+    """The recipe of a row, of either world.
 
     Args:
         algorithm: a learner or a variant of one, e.g. "maml", "maml-fo".
-        benchmark: data set, ways and shots, e.g. "omniglot-20w1s"; "omniglot-lake-20w1s" and so on.
+        benchmark: data set, ways and shots, e.g. "omniglot-20w1s"; or an environment, e.g. "cheetah-vel".
         schedule: "paper" or "short".
 
     Raises:
         RecipeError: for a name that does not exist, with the nearest that does.
     """
+    if schedule not in ("paper", "short"):
+        raise RecipeError(unknown("schedule", schedule, ["paper", "short"]))
+    if benchmark in ENVIRONMENTS:
+        return recipes_control.control(algorithm, benchmark, schedule)
+    if algorithm not in (*LEARNERS, *VARIANTS):
+        known = [*LEARNERS, *VARIANTS]
+        if algorithm in recipes_control.VARIANTS:
+            raise RecipeError(f"{algorithm} is of control only; {benchmark} has {', '.join(known)}")
+        raise RecipeError(unknown("algorithm", algorithm, known))
+    return few_shot(algorithm, benchmark, schedule)
+
+
+def few_shot(algorithm: str, benchmark: str, schedule: str = "paper") -> FewShotRecipe:
+    """The recipe of a row of few-shot images (see `resolve`)."""
     learner, variant = VARIANTS.get(algorithm, (algorithm, {}))
-    if learner not in LEARNERS:
-        raise RecipeError(_unknown("algorithm", algorithm, [*LEARNERS, *VARIANTS]))
     match = _NAME.fullmatch(benchmark)
     if match is None or match["base"] not in {*DATASETS, *BENCHMARKS}:
-        raise RecipeError(_unknown("benchmark", benchmark, benchmark_names()))
+        raise RecipeError(unknown("benchmark", benchmark, [*benchmark_names(), *ENVIRONMENTS]))
     ways, shots = int(match["ways"]), int(match["shots"])
     dataset, use = BENCHMARKS.get(match["base"], (match["base"], {}))
     fields: Fields = {"ways": ways, "shots": shots, "train_ways": ways, "train_shots": shots}
@@ -191,12 +203,10 @@ def resolve(algorithm: str, benchmark: str, schedule: str = "paper") -> Recipe:
     fields |= use | variant
     if schedule == "short":
         fields |= _short(algorithm, learner, dataset, fields)
-    elif schedule != "paper":
-        raise RecipeError(_unknown("schedule", schedule, ["paper", "short"]))
     stands_for = {"ways": ways, "shots": shots}
     fields = {name: stands_for.get(value, value) if isinstance(value, str) else value for name, value in fields.items()}
     fields.setdefault("split", DATASETS[dataset].splits[0])
-    return Recipe(algorithm=algorithm, benchmark=benchmark, schedule=schedule, dataset=dataset, **fields).check()
+    return FewShotRecipe(algorithm=algorithm, benchmark=benchmark, schedule=schedule, dataset=dataset, **fields).check()
 
 
 def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields:
@@ -213,15 +223,13 @@ def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields
 
 
 def benchmark_names() -> list[str]:
-    """The benchmarks with a published row; any other number of ways and shots resolves too."""
+    """The few-shot benchmarks with a published row; any other number of ways and shots resolves too."""
     usual = [f"{w}w{s}s" for w in (5, 20) for s in (1, 5)]
     bases = [*DATASETS, *BENCHMARKS]
     names = [f"{b}-{u}" for b in bases for u in usual if u.startswith("5w") or b.startswith("omniglot")]
     return [name for name in names if "-lake-" not in name or name.endswith("-20w1s")]
 
 
-def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1, 0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"
+def learner_of(algorithm: str) -> str:
+    """Name in `algorithms.LEARNERS` of an algorithm or a variant of one, of either world."""
+    return {**VARIANTS, **recipes_control.VARIANTS}.get(algorithm, (algorithm, {}))[0]

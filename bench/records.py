@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.build import Built
+from bench.built import Built
 from bench.checkpoint import write_atomic
 from bench.recipe import Recipe
 from bench.statistics import mean_interval
@@ -32,35 +32,6 @@ SCHEMA = 1
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "gymnasium", "mujoco")
 SOURCES = ("algorithms", "vision", "envs", "bench")
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def protocol(recipe: Recipe, built: Built) -> dict[str, Any]:
-    """What two accuracies must agree on before they can be compared."""
-    images = built.dataset.images
-    return {
-        "dataset": recipe.dataset,
-        "split": built.dataset.split_version,
-        "data_digest": images.digest,
-        "data_notes": built.dataset.notes,
-        "ways": recipe.ways,
-        "shots": recipe.shots,
-        "queries": recipe.queries,
-        "train_ways": recipe.train_ways,
-        "train_shots": recipe.train_shots,
-        "within_group_train": "train" in recipe.within_group,
-        "within_group_test": "test" in recipe.within_group,
-        "rotations_train": "train" in recipe.rotations,
-        "rotations_test": "test" in recipe.rotations,
-        "image_size": int(images.images.shape[-1]),
-        "backbone": recipe.backbone if "conv4" not in recipe.backbone else f"{recipe.backbone}-{recipe.width}",
-        "norm": recipe.norm,
-        "train_steps": recipe.inner_steps,
-        "test_steps": recipe.test_steps,
-        "second_order": not recipe.first_order,
-        "test_tasks": recipe.tests,
-        "episodes": "lake-runs" if recipe.lake_runs else "drawn",
-        "selection": f"best of {recipe.val_tasks} validation episodes every {recipe.val_every} iterations",
-    }
 
 
 def make_record(
@@ -81,15 +52,16 @@ def make_record(
         "status": f"diverged: {state.diverged}" if state.diverged else "complete",
         "recipe": dataclasses.asdict(recipe),
         "recipe_digest": recipe.digest(),
-        "protocol": protocol(recipe, built),
-        "metric": "accuracy",
+        "protocol": built.protocol,
+        "metric": built.suite.score_name,
         "test": {
             "updates": list(range(len(after))),
             "mean": [e.mean for e in after],
             "ci95": [e.ci95 for e in after],
             "tasks": len(scores),
         },
-        "per_task": [round(float(s), 6) for s in scores[:, -1]] if len(scores) else [],
+        "judged_update": recipe.judged,
+        "per_task": [round(float(s), 6) for s in scores[:, recipe.judged]] if len(scores) else [],
         "selected_iteration": state.best_iteration,
         "curve": state.curve,
         "provenance": provenance,
@@ -98,7 +70,7 @@ def make_record(
 
 def provenance(device: torch.device, threads: int, precision: str, processes: int) -> dict[str, Any]:
     """Where and how a run is made, asked at its start, when the sources are those that run."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     commit, dirty = _git()
     launcher = ["python"] if processes == 1 else ["torchrun", f"--nproc-per-node={processes}"]
     return {
@@ -119,7 +91,8 @@ def peak_memory_mib() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The CPU's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -17,7 +17,7 @@ from algorithms.learner import Batch, Learner
 from algorithms.meta_gradient import Workers
 from algorithms.outer import Diverged, Outer
 from bench import checkpoint
-from bench.build import Built
+from bench.built import Built
 from bench.distributed import Processes
 from bench.evaluate import Suite, evaluate
 from bench.progress import Progress
@@ -46,11 +46,11 @@ def collect(suite: Suite, tasks: Any, learner: Learner, updates: int) -> tuple[l
     supports: list[Batch] = []
     with torch.no_grad():
         fast = learner.begin()
-        for _ in range(updates):
-            supports.append(suite.support(tasks, learner, fast))
+        for update in range(updates):
+            supports.append(suite.support(tasks, learner, fast, update))
             if suite.interactive:
                 fast = learner.update(fast, learner.encode(supports[-1]))
-        return supports, suite.query(tasks, learner, fast)
+        return supports, suite.query(tasks, learner, fast, updates)
 
 
 class Trainer:
@@ -121,9 +121,10 @@ class Trainer:
         """One iteration; None where the loss diverged."""
         n, i = self.recipe.meta_batch, self.state.iteration
         mine = self.processes.shard(range(i * n, (i + 1) * n))
-        supports, query = collect(suite, suite.tasks(mine, "train"), learner, self.recipe.inner_steps)
+        tasks = suite.tasks(mine, "train")
+        supports, query = collect(suite, tasks, learner, self.recipe.inner_steps)
         try:
-            return outer.step(learner, supports, query)
+            return suite.metrics(tasks) | outer.step(learner, supports, query)
         except Diverged as error:
             self._mark(str(error))
             return None
@@ -148,7 +149,7 @@ class Trainer:
             self.built.learner,
             "val",
             self.recipe.val_tasks,
-            self.recipe.test_steps,
+            self.recipe.judged,
             workers=self.workers,
             processes=self.processes,
             at_once=self.built.at_once,

@@ -17,8 +17,8 @@ from algorithms.learner import Batch
 from algorithms.meta_gradient import meta_gradient, tasks_at_once
 from bench import peers
 from bench.build import make_learner
-from bench.recipe import Recipe
-from bench.recipes import resolve
+from bench.recipe import FewShotRecipe
+from bench.recipes import few_shot
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import Dataset
@@ -54,9 +54,9 @@ class Training:
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
     peer = "learn2learn"
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> FewShotRecipe:
         """What is trained."""
-        return dataclasses.replace(resolve(self.algorithm, self.benchmark), **self.fields)
+        return dataclasses.replace(few_shot(self.algorithm, self.benchmark), **self.fields)
 
     def sides(self, workers: Workers, tasks: int = 0, dtype: torch.dtype = torch.float32) -> Sides:
         """Both sides on the same weights and the same random images; `tasks` 0 for the recipe's meta-batch."""
@@ -169,7 +169,7 @@ def workloads(data: Dataset) -> dict[str, Training | SVMHead | Sampling]:
     }
 
 
-def random_tasks(recipe: Recipe, tasks: int, device: str, dtype: torch.dtype) -> tuple[Batch, Batch]:
+def random_tasks(recipe: FewShotRecipe, tasks: int, device: str, dtype: torch.dtype) -> tuple[Batch, Batch]:
     """Support and query of random images in the shape of the recipe's training tasks."""
     source = DATASETS[recipe.dataset]
     generator = torch.Generator().manual_seed(0)

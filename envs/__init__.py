@@ -10,6 +10,7 @@ environment with Gymnasium: ``gymnasium.make("metabench/CheetahVel-v0")``.
 """
 
 import math
+import re
 
 from envs.ant import RLLAB, AntDirection, AntForwardBackward, AntGoal, AntVelocity
 from envs.half_cheetah import CheetahDirection, CheetahVelocity
@@ -20,7 +21,8 @@ from envs.random_parameters import HopperParameters, WalkerParameters
 from envs.registration import MetaEnv, MetaVectorEnv, gymnasium_id, register_all
 from envs.simulator import Simulator, Step
 from envs.spec import Spec
-from envs.tasks import Arc, Choice, Distribution, TaskError, Tasks, Uniform, split
+from envs.tasks import Distribution, TaskError, Tasks, split
+from envs.variables import Arc, Choice, Uniform
 
 __all__ = [
     "ENVIRONMENTS",
@@ -32,6 +34,7 @@ __all__ = [
     "Step",
     "TaskError",
     "Tasks",
+    "family",
     "gymnasium_id",
     "split",
 ]
@@ -101,5 +104,11 @@ ENVIRONMENTS: dict[str, Spec] = {
     "hopper-params": HopperParameters(),
 }
 """Name -> environment variant. Names end in the line of code they follow where that is not the default."""
+
+
+def family(name: str) -> str:
+    """The benchmark that a variant is a form of: "cheetah-vel" for "cheetah-vel-200" and "cheetah-vel-promp"."""
+    return re.sub(r"-(\d+|maml|promp|pearl|varibad|corner|half-circle)$", "", name)
+
 
 register_all(ENVIRONMENTS)

@@ -32,7 +32,8 @@ import numpy as np
 
 from envs.locomotion import Locomotion, flat
 from envs.spec import State, square_sum
-from envs.tasks import Arc, Bools, Disc, Distribution, Floats, Sign, Uniform
+from envs.tasks import Distribution
+from envs.variables import Arc, Bools, Disc, Floats, Sign, Uniform
 
 CONTACT_COST = 5e-4
 RLLAB = ("joints", "contacts", "rotation", "torso")

@@ -30,7 +30,8 @@ import numpy as np
 
 from envs.locomotion import Locomotion
 from envs.spec import State, square_sum
-from envs.tasks import Distribution, Floats, Sign, Uniform
+from envs.tasks import Distribution
+from envs.variables import Floats, Sign, Uniform
 
 CONTROL_COST = 0.05
 TORSO_HEIGHT = 0.7

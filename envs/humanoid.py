@@ -11,7 +11,8 @@ import numpy as np
 
 from envs.locomotion import Locomotion, Noise, flat
 from envs.spec import State, square_sum
-from envs.tasks import Arc, Bools, Distribution, Floats
+from envs.tasks import Distribution
+from envs.variables import Arc, Bools, Floats
 
 BODIES = slice(1, None)
 DERIVED = {"cinert": BODIES, "cvel": BODIES, "qfrc_actuator": slice(6, None), "cfrc_ext": BODIES}

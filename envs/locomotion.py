@@ -17,7 +17,7 @@ import numpy as np
 
 from envs.physics import Physics, load_model
 from envs.spec import Spec, State, World
-from envs.tasks import Floats
+from envs.variables import Floats
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.spec import Spec, State
-from envs.tasks import Bools, Distribution, Floats, Uniform, Variable
+from envs.tasks import Distribution
+from envs.variables import Bools, Floats, Uniform, Variable
 
 SQUARE = Uniform("goal", -0.5, 0.5, 2)
 NEAR = 0.01

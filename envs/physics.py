@@ -20,7 +20,7 @@ import numpy as np
 from mujoco import batch
 
 from envs.spec import State
-from envs.tasks import Bools, Floats
+from envs.variables import Bools, Floats
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 STATE_FIELDS = ("qpos", "qvel")

@@ -24,7 +24,8 @@ import numpy as np
 from envs.locomotion import Locomotion, Noise
 from envs.physics import scaled_models
 from envs.spec import State, square_sum
-from envs.tasks import Bools, Distribution, Floats, Multiplier
+from envs.tasks import Distribution
+from envs.variables import Bools, Floats, Multiplier
 
 NOISE = Noise("uniform", 0.005)
 FASTEST = 10.0

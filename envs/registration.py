@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from envs.simulator import Simulator
 from envs.spec import Spec
-from envs.tasks import Bools, Floats, split
+from envs.tasks import split
+from envs.variables import Bools, Floats
 
 Task = Mapping[str, ArrayLike]
 SEEDS = 2**31

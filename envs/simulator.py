@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from envs.spec import Spec
-from envs.tasks import Bools, Floats
+from envs.variables import Bools, Floats
 
 
 class Step(NamedTuple):

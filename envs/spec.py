@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from envs.tasks import Bools, Distribution, Floats
+from envs.tasks import Distribution
+from envs.variables import Bools, Floats
 
 State = Mapping[str, Floats]
 

@@ -3,20 +3,17 @@
 Tasks are a dictionary of arrays, one a variable, each (T, *shape): ``{"velocity": (T,)}``. A distribution is a tuple of
 variables. Task i of a seed depends on (seed, i) alone, so any process can draw it without the ones before it.
 """
-# ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from envs.variables import Bools, Floats, Variable
+
 Tasks = dict[str, Floats]
 
 
@@ -25,130 +22,17 @@ class TaskError(ValueError):
 
 
 @dataclass(frozen=True)
-class Variable(ABC):
-    """One variable of a task. `shape` is that of its value for one task; () is a number."""
-
-    name: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the value for one task."""
-        return ()
-
-    @abstractmethod
-    def draw(self, rng: np.random.Generator) -> Floats:
-        """The value for one task, of `shape`."""
-
-    def problem(self, value: Floats) -> str | None:
-        """What is wrong with a finite value of the right shape, or None."""
-        return None
-
-
-@dataclass(frozen=True)
-class Uniform(Variable):
-    """Uniform in [low, high]. Values outside are accepted: a policy may be tried beyond its training tasks."""
-
-    low: float
-    high: float
-    size: int = 0
-    """Entries of a vector of independent values; 0 for a number."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.size,) if self.size else ()
-
-    def draw(self, rng: np.random.Generator) -> Floats:
-        return np.asarray(rng.uniform(self.low, self.high, self.shape))
-
-
-@dataclass(frozen=True)
-class Sign(Variable):
-    """−1 or +1 with equal chance."""
-
-    def draw(self, rng: np.random.Generator) -> Floats:
-        return np.asarray(2.0 * rng.integers(2) - 1)
-
-    def problem(self, value: Floats) -> str | None:
-        return None if abs(float(value)) == 1 else f"must be -1 or 1, not {float(value):g}"
-
-
-@dataclass(frozen=True)
-class Arc(Variable):
-    """A point of the plane at `radius` from the origin, its angle uniform in [low, high] radians."""
-
-    radius: float = 1.0
-    low: float = 0.0
-    high: float = 2 * np.pi
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (2,)
-
-    def draw(self, rng: np.random.Generator) -> Floats:
-        angle = rng.uniform(self.low, self.high)
-        return self.radius * np.array([np.cos(angle), np.sin(angle)])
-
-    def problem(self, value: Floats) -> str | None:
-        length = float(np.hypot(*value))
-        return None if abs(length - self.radius) < 1e-6 else f"must have length {self.radius:g}, not {length:g}"
-
-
-@dataclass(frozen=True)
-class Disc(Variable):
-    """A point uniform over the disc of `radius` around the origin. Points outside are accepted."""
-
-    radius: float
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (2,)
-
-    def draw(self, rng: np.random.Generator) -> Floats:
-        angle, area = rng.uniform(0, 2 * np.pi), rng.uniform()
-        return np.asarray(self.radius * np.sqrt(area) * np.array([np.cos(angle), np.sin(angle)]))
-
-
-@dataclass(frozen=True)
-class Choice(Variable):
-    """One of some points of the plane with equal chance."""
-
-    options: tuple[tuple[float, float], ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (2,)
-
-    def draw(self, rng: np.random.Generator) -> Floats:
-        return np.array(self.options[rng.integers(len(self.options))])
-
-    def problem(self, value: Floats) -> str | None:
-        return None if tuple(value) in self.options else f"must be one of {self.options}"
-
-
-@dataclass(frozen=True)
-class Multiplier(Variable):
-    """``base ** u`` elementwise, u uniform in [−exponent, exponent]: what a physical parameter is multiplied with."""
-
-    base: float
-    exponent: float
-    entries: tuple[int, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.entries
-
-    def draw(self, rng: np.random.Generator) -> Floats:
-        return np.asarray(self.base ** rng.uniform(-self.exponent, self.exponent, self.shape))
-
-    def problem(self, value: Floats) -> str | None:
-        return None if (value > 0).all() else "must be positive everywhere"
-
-
-@dataclass(frozen=True)
 class Distribution:
     """The tasks of an environment: one or more independent variables."""
 
     variables: tuple[Variable, ...]
+
+    @property
+    def text(self) -> str:
+        """What varies and how, as a protocol states it: U[0,2], or name: U[0,2]; … for several variables."""
+        if len(self.variables) == 1:
+            return self.variables[0].text
+        return "; ".join(f"{v.name}: {v.text}" for v in self.variables)
 
     def sample(self, n: int, seed: int) -> Tasks:
         """Tasks 0..n−1 of a seed: a dictionary of arrays (n, *shape)."""

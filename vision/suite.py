@@ -56,18 +56,22 @@ class FewShot:
             support, query = (_augmented(self.augment, b, seeds, part) for part, b in enumerate((support, query)))
         return Tasks(support, query)
 
-    def support(self, tasks: Tasks, learner: Learner, fast: Params) -> Batch:
+    def support(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Batch:
         """The same examples, whatever the learner does."""
         return tasks.support
 
-    def query(self, tasks: Tasks, learner: Learner, fast: Params) -> Batch:
+    def query(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Batch:
         """The same examples, whatever the learner does."""
         return tasks.query
 
-    def score(self, tasks: Tasks, learner: Learner, fast: Params) -> Tensor:
+    def score(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Tensor:
         """Accuracy on each task's query, (T,)."""
         predicted = learner.predict(fast, tasks.query.x).argmax(-1)
         return (predicted == tasks.query.y).float().mean(1)
+
+    def metrics(self, tasks: Tasks) -> dict[str, float]:
+        """Nothing: the examples are given."""
+        return {}
 
 
 def _augmented(augment: Augment, batch: Batch, seeds: Sequence[tuple[int, int]], part: int) -> Batch:

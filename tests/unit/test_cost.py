@@ -11,7 +11,7 @@ from algorithms.meta_gradient import chunk_outputs
 from bench.build import make_learner
 from bench.cost import Flops, Kept, blank, cost, speed, tasks_at_once
 from bench.dry_run import cost_rows, duration, flops_text, meanings
-from bench.recipe import Recipe, RecipeError
+from bench.recipe import FewShotRecipe, RecipeError
 from bench.recipes import resolve
 from bench.run import Machine, Options
 from vision.episodes import Shape
@@ -122,7 +122,7 @@ def test_a_recipe_that_cannot_be_built_is_told_before_it_runs():
         cost(small(ways=9))
 
 
-@pytest.mark.parametrize("kind", [Recipe, Machine, Options])
+@pytest.mark.parametrize("kind", [FewShotRecipe, Machine, Options])
 def test_every_field_has_a_meaning(kind):
     assert list(meanings(kind)) == [f.name for f in dataclasses.fields(kind)]
     assert all(text.endswith(".") for text in meanings(kind).values())

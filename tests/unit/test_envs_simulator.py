@@ -11,7 +11,7 @@ import pytest
 
 from envs import ENVIRONMENTS, Simulator, TaskError
 from envs.spec import Spec
-from envs.tasks import Floats
+from envs.variables import Floats
 
 
 def simulator(name: str, tasks: int = 2, rollouts: int = 3, threads: int = 1, **changes: Any) -> Simulator:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from envs import ENVIRONMENTS, TaskError, split
-from envs.tasks import Arc, Choice, Disc, Distribution, Multiplier, Sign, Uniform
+from envs.tasks import Distribution
+from envs.variables import Arc, Choice, Disc, Multiplier, Sign, Uniform
 
 VELOCITY = Distribution((Uniform("velocity", 0.0, 2.0),))
 HEADING = Distribution((Arc("direction"),))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.recipe import LAKE_RUNS, Recipe, RecipeError
+from bench.recipe import LAKE_RUNS, FewShotRecipe, RecipeError
 
 OTHER = {
     bool: lambda v: not v,
@@ -17,9 +17,9 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Recipe)])
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(FewShotRecipe)])
 def test_every_field_changes_the_digest(field):
-    plain = Recipe()
+    plain = FewShotRecipe()
     value = getattr(plain, field)
     other = dataclasses.replace(plain, **{field: OTHER[type(value)](value)})
     assert re.fullmatch("[0-9a-f]{12}", plain.digest())
@@ -36,10 +36,10 @@ LEAST = {
 
 @pytest.mark.parametrize(("field", "bound"), LEAST.items())
 def test_a_number_too_small_is_named_with_its_bound(field, bound):
-    at_bound = dataclasses.replace(Recipe(), **{field: bound})
+    at_bound = dataclasses.replace(FewShotRecipe(), **{field: bound})
     assert at_bound.check() is at_bound
     with pytest.raises(RecipeError) as caught:
-        dataclasses.replace(Recipe(), **{field: bound - 1}).check()
+        dataclasses.replace(FewShotRecipe(), **{field: bound - 1}).check()
     assert str(caught.value) == f"maml glyphs-5w1s: {field} is {bound - 1}; it must be at least {bound}"
 
 
@@ -47,15 +47,15 @@ def test_a_number_too_small_is_named_with_its_bound(field, bound):
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_a_rate_that_is_no_positive_number_is_named(field, value):
     with pytest.raises(RecipeError, match=f"{field} is {value}; it must be a positive number"):
-        dataclasses.replace(Recipe(), **{field: value}).check()
+        dataclasses.replace(FewShotRecipe(), **{field: value}).check()
 
 
 @pytest.mark.parametrize("field", ["rotations", "within_group"])
 def test_a_split_that_does_not_exist_is_named(field):
     with pytest.raises(RecipeError, match=re.escape(f"{field} names ['tests']; choose among train, val, test")):
-        dataclasses.replace(Recipe(), **{field: ("train", "tests")}).check()
+        dataclasses.replace(FewShotRecipe(), **{field: ("train", "tests")}).check()
 
 
 def test_lakes_runs_are_twenty_whatever_the_number_of_test_tasks():
-    assert Recipe(test_tasks=600).tests == 600
-    assert Recipe(test_tasks=600, lake_runs=True).tests == LAKE_RUNS == 20
+    assert FewShotRecipe(test_tasks=600).tests == 600
+    assert FewShotRecipe(test_tasks=600, lake_runs=True).tests == LAKE_RUNS == 20

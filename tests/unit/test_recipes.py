@@ -7,11 +7,11 @@ import pytest
 
 from algorithms import LEARNERS
 from bench.cli_run import labelled, parse_run
-from bench.recipe import Recipe, RecipeError
+from bench.recipe import FewShotRecipe, RecipeError
 from bench.recipes import BENCHMARKS, DATASET_FIELDS, PAPERS, SHORT, VARIANTS, benchmark_names, resolve
 from vision import DATASETS
 
-FIELDS = {f.name for f in dataclasses.fields(Recipe)}
+FIELDS = {f.name for f in dataclasses.fields(FewShotRecipe)}
 
 STATED = {
     # Finn et al. 2017, A.1: one step of 0.4, 32 tasks, 60 000 iterations; 20-way 0.1, 5 steps, 16 tasks.
@@ -115,7 +115,7 @@ def test_ways_and_shots_that_nobody_published():
     [
         (("mmal", "omniglot-5w1s"), r"^no algorithm 'mmal'; did you mean 'maml'\? Known: anil, maml, "),
         (("protonets", "omniglot-5w1s"), "did you mean 'protonet'"),
-        (("maml", "omniglott-5w1s"), r"'omniglott-5w1s'; did you mean 'omniglot-5w1s'\? Known: glyphs-5w1s"),
+        (("maml", "omniglott-5w1s"), r"'omniglott-5w1s'; did you mean 'omniglot-5w1s'\? Known: ant-dir"),
         (("maml", "omniglot"), "no benchmark 'omniglot'; did you mean 'omniglot-"),
         (("maml", "omniglot-5w"), "no benchmark"),
         (("maml", "omniglot-5w1s", "long"), "no schedule 'long'.* Known: paper, short"),

@@ -14,17 +14,18 @@ import torch
 from algorithms import Workers
 from bench import records
 from bench.build import build
+from bench.build import protocol as protocol_of
 from bench.checkpoint import RunFolderError
 from bench.distributed import Processes
 from bench.protocol import VISION_FIELDS
-from bench.recipe import Recipe
+from bench.recipe import FewShotRecipe
 from bench.recipes import resolve
 from bench.records import file_name, make_record, provenance, write_record
 from bench.train import State
 from vision import DATASETS
 from vision.glyphs import Glyphs
 
-RECIPE = dataclasses.replace(resolve("maml", "glyphs-5w1s"), width=4, rotations=("train",), test_tasks=4)
+RECIPE = dataclasses.replace(resolve("maml", "glyphs-5w1s"), width=4, rotations=("train",), test_tasks=4, test_steps=1)
 SCORES = np.array([[0.2, 0.5], [0.2, 1.0], [0.2, 0.75], [0.2, 1 / 3]])
 STATE = State(iteration=9, best=0.5, best_iteration=6, curve=[{"iteration": 6, "mean": 0.5, "ci95": math.nan}])
 FACTS = {"commit": "abc", "dirty": False}
@@ -39,8 +40,8 @@ def built(tmp_path, monkeypatch):
 
 def test_a_record_holds_the_whole_recipe_and_the_scores(built):
     record = make_record(RECIPE, 3, built, STATE, SCORES, FACTS)
-    assert record["recipe"].keys() == {f.name for f in dataclasses.fields(Recipe)}
-    assert Recipe(**record["recipe"]) == RECIPE
+    assert record["recipe"].keys() == {f.name for f in dataclasses.fields(FewShotRecipe)}
+    assert FewShotRecipe(**record["recipe"]) == RECIPE
     assert record["recipe_digest"] == RECIPE.digest()
     assert (record["schema"], record["kind"], record["status"], record["metric"]) == (
         1,
@@ -49,6 +50,7 @@ def test_a_record_holds_the_whole_recipe_and_the_scores(built):
         "accuracy",
     )
     assert (record["algorithm"], record["benchmark"], record["seed"]) == ("maml", "glyphs-5w1s", 3)
+    assert record["judged_update"] == 1
     assert (record["test"]["updates"], record["test"]["tasks"]) == ([0, 1], 4)
     assert record["test"]["mean"] == pytest.approx([0.2, (0.5 + 1 + 0.75 + 1 / 3) / 4])
     assert record["test"]["ci95"] == pytest.approx([0, 1.96 * SCORES[:, 1].std(ddof=1) / 2])
@@ -58,8 +60,8 @@ def test_a_record_holds_the_whole_recipe_and_the_scores(built):
     assert record["provenance"] == FACTS
 
 
-def test_the_protocol_has_every_field_that_a_published_number_is_compared_in(built):
-    protocol = records.protocol(RECIPE, built)
+def test_the_protocol_has_every_field_that_a_published_number_is_compared_in(built, tmp_path):
+    protocol = built.protocol
     assert VISION_FIELDS.keys() <= protocol.keys()
     for field, kind in VISION_FIELDS.items():
         assert type(protocol[field]) is kind, field
@@ -70,8 +72,11 @@ def test_the_protocol_has_every_field_that_a_published_number_is_compared_in(bui
     )
     assert (protocol["rotations_train"], protocol["rotations_test"]) == (True, False)
     assert len(protocol["data_digest"]) == 64
-    lake = records.protocol(dataclasses.replace(RECIPE, lake_runs=True), built)
-    assert (lake["test_tasks"], lake["episodes"], protocol["episodes"]) == (20, "lake-runs", "drawn")
+    assert (protocol["test_tasks"], protocol["episodes"]) == (RECIPE.test_tasks, "drawn")
+    lake = protocol_of(
+        dataclasses.replace(RECIPE, lake_runs=True), DATASETS["glyphs"].load(tmp_path, "", cache=tmp_path)
+    )
+    assert (lake["test_tasks"], lake["episodes"]) == (20, "lake-runs")
 
 
 def test_a_diverged_run_has_a_record_without_scores(built):

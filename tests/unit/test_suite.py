@@ -45,9 +45,10 @@ def test_support_and_query_are_given_whatever_the_learner_does() -> None:
     tasks, rule = suite().tasks([0, 1], "train"), learner("maml")
     adapted = adapt(rule, [tasks.support])
     for fast in (rule.begin(), adapted):
-        assert suite().support(tasks, rule, fast) is tasks.support
-        assert suite().query(tasks, rule, fast) is tasks.query
+        assert suite().support(tasks, rule, fast, 0) is tasks.support
+        assert suite().query(tasks, rule, fast, 1) is tasks.query
     assert not FewShot.interactive
+    assert suite().metrics(tasks) == {}
 
 
 def test_the_score_is_the_accuracy_of_each_task() -> None:
@@ -68,7 +69,7 @@ def test_the_score_is_the_accuracy_of_each_task() -> None:
         for n, k in enumerate(wanted):
             x[task, n, 0, 0, k] = 1.0
     query = Batch(x, torch.tensor([[0, 1, 2, 2], [0, 1, 2, 0]]), torch.ones(2, 4), 3)
-    scores = suite().score(Tasks(query, query), rule, rule.begin())
+    scores = suite().score(Tasks(query, query), rule, rule.begin(), 0)
     assert scores.tolist() == [1.0, 0.5]
 
 

@@ -129,7 +129,7 @@ def test_another_recipe_or_seed_is_named_by_the_field(tmp_path):
     with pytest.raises(RunFolderError) as caught:
         train(trainer(tmp_path, wider))
     assert str(caught.value) == (
-        f"{tmp_path} holds a run of another recipe or seed (width 4, not 5, outer_lr 0.001, not 0.5); "
+        f"{tmp_path} holds a run of another recipe or seed (outer_lr 0.001, not 0.5, width 4, not 5); "
         "choose another folder with --out"
     )
     with pytest.raises(RunFolderError, match=r"another recipe or seed \(seed 0, not 3\); choose another"):

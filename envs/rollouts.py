@@ -1,0 +1,104 @@
+"""A policy let loose on its tasks: E episodes of each, all stepped together."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from algorithms.learner import Learner
+from algorithms.network import Params
+from envs.advantages import advantages, baseline_features, discounted, fit, normalised
+from envs.simulator import Simulator
+from envs.variables import Bools, Floats
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Rollouts(NamedTuple):
+    """T × E episodes of up to H steps; what follows an episode's end is zero and not valid.
+
+    observations: (T, E, H, O), before each step. actions: (T, E, H, A), as the policy gave them. rewards, log_probs,
+    valid: (T, E, H), the log-probability of each action when it was drawn, and whether the step was taken.
+    diverged: (T, E), whose simulation failed; its last step counts, with reward 0.
+    """
+
+    observations: Floats
+    actions: Floats
+    rewards: Floats
+    log_probs: Floats
+    valid: Bools
+    diverged: Bools
+
+    @property
+    def returns(self) -> Floats:
+        """Undiscounted return of each episode, (T, E)."""
+        return np.asarray(self.rewards.sum(-1))
+
+
+def roll_out(
+    simulator: Simulator, learner: Learner, fast: Params, noise: Floats, hint: Floats | None = None
+) -> Rollouts:
+    """One episode of every rollout, its actions mean + deviation · noise.
+
+    Args:
+        simulator: T tasks × E rollouts; is reset first.
+        fast: the policy φ, one for all tasks or one a task, on any device.
+        noise: standard normal, (T, E, H, A): a step's action depends on its own number alone.
+        hint: (T, C), appended to every observation: the task, for a policy that may see it.
+
+    Raises:
+        ValueError: the policy's actions are not finite.
+    """
+    seen = [] if hint is None else [np.broadcast_to(hint[:, None], (*simulator.shape, hint.shape[1]))]
+    (tasks, rollouts), horizon = simulator.shape, simulator.spec.horizon
+    width = simulator.spec.observation_size + (0 if hint is None else hint.shape[1])
+    observations = np.zeros((tasks, rollouts, horizon, width))
+    actions, rewards = np.zeros_like(noise), np.zeros((tasks, rollouts, horizon))
+    log_probs, valid = np.zeros_like(rewards), np.zeros(rewards.shape, bool)
+    before = simulator.diverged.copy()
+    now = simulator.reset()
+    for t in range(horizon):
+        running = simulator.running
+        valid[:, :, t] = running
+        observations[:, :, t] = np.concatenate([now, *seen], -1)
+        mean, log_std = act(learner, fast, observations[:, :, t])
+        actions[:, :, t] = mean + np.exp(log_std) * noise[:, :, t]
+        log_probs[:, :, t] = -(0.5 * noise[:, :, t] ** 2 + log_std + 0.5 * LOG_2PI).sum(-1)
+        step = simulator.step(actions[:, :, t])
+        rewards[:, :, t], now = step.rewards, step.observations
+        if not simulator.running.any():
+            break
+    for x in (observations, actions):
+        x *= valid[..., None]
+    return Rollouts(observations, actions, rewards, log_probs * valid, valid, simulator.diverged > before)
+
+
+def act(learner: Learner, fast: Params, observations: Floats) -> tuple[Floats, Floats]:
+    """Means and log standard deviations, each (T, E, A), for observations (T, E, O)."""
+    weight = fast["head.weight"]
+    x = torch.as_tensor(observations, dtype=weight.dtype, device=weight.device)
+    with torch.no_grad():
+        outputs = learner.predict(fast, x).double().cpu().numpy()
+    mean, log_std = np.split(outputs, 2, -1)
+    return mean, log_std
+
+
+def weigh(rollouts: Rollouts, discount: float, trace: float) -> Floats:
+    """Normalised advantages (T, E, H) against each task's own linear baseline.
+
+    The baseline is fitted to the returns that were seen. What a diverged rollout would still have earned is not among
+    them; in its advantages the value of its last good observation stands for it.
+    """
+    features = baseline_features(rollouts.observations)
+    weights = fit(features, discounted(rollouts.rewards, discount), rollouts.valid)
+    values = np.einsum("tehf,tf->teh", features, weights)
+    tail = np.where(rollouts.diverged, np.take_along_axis(values, _last_step(rollouts.valid), 2)[..., 0], 0.0)
+    return normalised(advantages(rollouts.rewards, values, rollouts.valid, tail, discount, trace), rollouts.valid)
+
+
+def _last_step(valid: Bools) -> np.ndarray:
+    """Index of the last valid step of each rollout, (T, E, 1)."""
+    return np.asarray(valid.sum(-1, keepdims=True) - 1)

@@ -1,0 +1,142 @@
+"""The control suite: an environment's tasks behind the interface that both worlds share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from algorithms.learner import Batch, Learner
+from algorithms.network import Params
+from envs.rollouts import Rollouts, roll_out, weigh
+from envs.simulator import Simulator
+from envs.spec import Spec
+from envs.tasks import Tasks as Variables
+from envs.variables import Floats
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """T tasks of a split, and what was rolled out on them last.
+
+    A rollout depends on the task's index, the number of updates before it and the policy alone. The last is kept, so
+    that the episodes that score φ_k are also the support of update k + 1.
+    """
+
+    indices: tuple[int, ...]
+    seed: int
+    variables: Variables
+    last: dict[int, Rollouts] = field(default_factory=dict)
+    """Number of updates -> the latest rollouts; at most one entry."""
+    returns: dict[int, float] = field(default_factory=dict)
+    """Number of updates -> mean return of the policy after them."""
+    diverged: list[int] = field(default_factory=list)
+    """How many rollouts' simulations failed, each time."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class Control:
+    """Task distributions of control: every update sees fresh rollouts of the policy in hand.
+
+    Args:
+        spec: the environment variant.
+        rollouts: E, episodes of each task between updates, and for a score.
+        seeds: split -> seed of its tasks, starts and action noise.
+        discount: γ.
+        trace: λ of the advantage estimates.
+        ratio: supports carry the log-probability of each action when it was drawn, so that the inner objective is the
+            likelihood ratio's (ProMP).
+        sees_task: the task's variables are part of the observation (the oracle).
+        threads: of the simulation; 0 means one a core. Results do not depend on it.
+        device: where the batches are put.
+    """
+
+    interactive = True
+    score_name = "return"
+
+    def __init__(
+        self,
+        spec: Spec,
+        rollouts: int,
+        seeds: Mapping[str, int],
+        *,
+        discount: float = 0.99,
+        trace: float = 1.0,
+        ratio: bool = False,
+        sees_task: bool = False,
+        threads: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        self.spec, self.rollouts, self.seeds = spec, rollouts, dict(seeds)
+        self.discount, self.trace = discount, trace
+        self.ratio, self.sees_task = ratio, sees_task
+        self.threads = threads
+        self.device = device or torch.device("cpu")
+
+    @property
+    def observation_size(self) -> int:
+        """O, with the task where the policy sees it."""
+        one = self.spec.tasks.sample(1, 0)
+        return self.spec.observation_size + (sum(v.size for v in one.values()) if self.sees_task else 0)
+
+    def tasks(self, indices: Iterable[int], split: str) -> Tasks:
+        """The tasks with these indices; a task depends on its index and the split's seed alone."""
+        chosen = tuple(indices)
+        return Tasks(chosen, self.seeds[split], self.spec.tasks.at(chosen, self.seeds[split]))
+
+    def support(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Batch:
+        """Fresh episodes under the policy φ_update, each step weighted by its advantage."""
+        batch = self._batch(self._rolled(tasks, learner, fast, update))
+        return batch if self.ratio else batch._replace(old=None)
+
+    def query(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Batch:
+        """The same of the adapted policy; always with the log-probability of each action when it was drawn."""
+        return self._batch(self._rolled(tasks, learner, fast, update))
+
+    def score(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Tensor:
+        """Mean undiscounted return of each task, (T,)."""
+        return torch.as_tensor(self._rolled(tasks, learner, fast, update).returns.mean(1))
+
+    def metrics(self, tasks: Tasks) -> dict[str, float]:
+        """What collecting on these tasks showed: mean return before and after adaptation, failed simulations."""
+        updates = sorted(tasks.returns)
+        shown = {"return_before": tasks.returns[updates[0]], "return": tasks.returns[updates[-1]]}
+        return shown | ({"diverged": float(sum(tasks.diverged))} if any(tasks.diverged) else {})
+
+    def _rolled(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Rollouts:
+        if update not in tasks.last:
+            rollouts = self.roll(tasks, learner, fast, update)
+            tasks.last.clear()
+            tasks.last[update] = rollouts
+            tasks.returns[update] = float(rollouts.returns.mean())
+            tasks.diverged.append(int(rollouts.diverged.sum()))
+        return tasks.last[update]
+
+    def roll(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Rollouts:
+        """Episodes of the policy φ_update on the tasks."""
+        starts = int(np.random.SeedSequence((tasks.seed, update)).generate_state(1)[0])
+        simulator = Simulator(self.spec, tasks.variables, self.rollouts, self.threads, starts, tasks.indices)
+        shape = (self.rollouts, self.spec.horizon, self.spec.action_size)
+        noise = [np.random.default_rng((tasks.seed, update, i)).standard_normal(shape) for i in tasks.indices]
+        hint = _flat(tasks.variables) if self.sees_task else None
+        return roll_out(simulator, learner, fast, np.stack(noise), hint)
+
+    def _batch(self, rollouts: Rollouts) -> Batch:
+        """(T, E, H, ...) -> (T, N, ...) with N = E · H."""
+
+        def flat(x: np.ndarray) -> Tensor:
+            return torch.as_tensor(x.reshape(x.shape[0], -1, *x.shape[3:]), dtype=torch.float32, device=self.device)
+
+        weights = weigh(rollouts, self.discount, self.trace)
+        x, y = flat(rollouts.observations), flat(rollouts.actions)
+        return Batch(x, y, flat(weights), valid=flat(rollouts.valid), old=flat(rollouts.log_probs))
+
+
+def _flat(variables: Variables) -> Floats:
+    """All variables of each task side by side, (T, C)."""
+    return np.concatenate([v.reshape(len(v), -1) for v in variables.values()], 1)
