@@ -57,6 +57,7 @@ ENVIRONMENTS: dict[str, Spec] = {
     "navigation-varibad": Navigation(goals=_HALF_CIRCLE, action_scale=1.0, reward_kind="sparse", ends_at=None),
     "cheetah-dir": CheetahDirection(horizon=100, action_scale=10),
     "cheetah-dir-200": CheetahDirection(horizon=200, action_scale=10),
+    "cheetah-dir-raw": CheetahDirection(horizon=100),
     "cheetah-dir-maml": CheetahDirection(
         horizon=200,
         observes=("joints", "com"),
@@ -68,6 +69,7 @@ ENVIRONMENTS: dict[str, Spec] = {
     "cheetah-dir-pearl": CheetahDirection(horizon=200),
     "cheetah-vel": CheetahVelocity(horizon=100, action_scale=10),
     "cheetah-vel-200": CheetahVelocity(horizon=200, action_scale=10),
+    "cheetah-vel-raw": CheetahVelocity(horizon=100),
     "cheetah-vel-maml": CheetahVelocity(
         horizon=200,
         observes=("joints", "com"),
@@ -108,7 +110,7 @@ ENVIRONMENTS: dict[str, Spec] = {
 
 def family(name: str) -> str:
     """The benchmark that a variant is a form of: "cheetah-vel" for "cheetah-vel-200" and "cheetah-vel-promp"."""
-    return re.sub(r"-(\d+|maml|promp|pearl|varibad|corner|half-circle)$", "", name)
+    return re.sub(r"-(\d+|raw|maml|promp|pearl|varibad|corner|half-circle)$", "", name)
 
 
 register_all(ENVIRONMENTS)
