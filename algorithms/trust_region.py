@@ -82,7 +82,8 @@ class TrustRegionOuter:
         law = gaussian(learner)
         before = flatten(learner.parameters()).detach().double()
         parts = batch.map(lambda piece: _ascent(learner, piece))
-        *_, tasks = total = batch.sum([flat for flat, _ in parts])
+        total = batch.sum([flat for flat, _ in parts])
+        tasks = total[-1]
         gradient, value = total[:-2] / tasks, float(total[-2] / tasks)
         if not bool(total.isfinite().all()):
             raise Diverged(f"the surrogate is {value:g}, or its gradient is not finite, at outer step {self.steps}")

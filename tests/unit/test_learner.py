@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from algorithms import MAML, Batch, Categorical, Gaussian, Network, adapt
-from algorithms.learner import gradient_step, per_task
+from algorithms.learner import gradient_step, per_task, trajectory
+from tests.policies import POLICIES, meta_batch, policy
 from tests.small import WAYS, Smooth, images, learner, network
 
 
@@ -115,6 +116,76 @@ def test_policy_gradient_step_by_hand() -> None:
     log_std = torch.full((1, 2), 0.5, dtype=torch.float64).log()
     log_std = log_std + 0.1 * (w.unsqueeze(-1) * ((y - mean).square() / 0.25 - 1)).mean(1)
     torch.testing.assert_close(after["likelihood.log_std"], log_std, atol=1e-7, rtol=0)  # log 0.5 begins in float32
+
+
+def test_a_slice_of_a_batch_keeps_what_counts_and_the_old_log_probabilities() -> None:
+    x, w = torch.arange(24.0).view(3, 4, 2), torch.arange(12.0).view(3, 4)
+    batch = Batch(x, x, w, valid=w + 100, old=w + 200)
+    part = batch.at(slice(1, 2))
+    assert [t.tolist() for t in (part.w, part.valid, part.old)] == [  # type: ignore[union-attr]
+        [[4.0, 5.0, 6.0, 7.0]],
+        [[104.0, 105.0, 106.0, 107.0]],
+        [[204.0, 205.0, 206.0, 207.0]],
+    ]
+    assert torch.equal(batch.every(3).x, x[:, [0, 3]]) and torch.equal(batch.every(3).old, w[:, [0, 3]] + 200)  # type: ignore[arg-type]
+    assert batch._replace(valid=None, old=None).at(slice(0, 2))[4:] == (None, None)
+
+
+def test_means_are_over_what_counts() -> None:
+    values = torch.tensor([[1.0, 2.0, 6.0], [1.0, 2.0, 1e30], [5.0, 5.0, 5.0]])
+    valid = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    batch = Batch(values, values, values, valid=valid)
+    assert batch.mean(values).tolist() == [3.0, 1.5, 0.0]
+    assert torch.equal(batch.mean(values.unsqueeze(-1)), torch.tensor([[3.0], [1.5], [0.0]]))
+    assert batch._replace(valid=None).mean(values)[0] == 3.0
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_the_loss_and_an_update_ignore_what_does_not_count(kind: str) -> None:
+    rule = policy(kind)
+    for ratio in (False, True):
+        (support,), _ = meta_batch(rule, ratio=ratio)
+        short, rows = support.at(slice(1, 2)), 6  # of nine, the last three do not count
+        cut = short._replace(x=short.x[:, :rows], y=short.y[:, :rows], w=short.w[:, :rows], valid=None)
+        cut = cut._replace(old=short.old[:, :rows]) if short.old is not None else cut
+        torch.testing.assert_close(rule.loss(rule.begin(), short), rule.loss(rule.begin(), cut))
+        full, bare = adapt(rule, [short]), adapt(rule, [cut])
+        for name in full:
+            torch.testing.assert_close(full[name], bare[name], atol=1e-12, rtol=0)
+
+
+def test_ratios_have_the_scores_gradient_and_the_returns_curvature() -> None:
+    """∇²(p / p_old) at p = p_old is ∇²log p + ∇log p ∇log pᵀ; for the mean of N(μ, 1), −1 + (y − μ)²."""
+    law = Gaussian(1).double()
+    rule = MAML(Network(Smooth(4), 1, law).double(), inner_lr=0.1)
+    y, w = torch.tensor([[[0.5], [2.0]]]).double(), torch.tensor([[3.0, -1.0]]).double()
+    old = law.log_prob(torch.zeros(1, 2, 2).double(), y)
+    batch = Batch(y, y, w, old=old)
+
+    def loss(mean: torch.Tensor, of: Batch) -> torch.Tensor:
+        outputs = torch.cat([mean.expand(1, 2, 1), torch.zeros(1, 2, 1).double()], -1)
+        return rule._loss(outputs, of).sum()
+
+    for of, curvature in ((batch._replace(old=None), 3 - 1), (batch, 3 * (1 - 0.25) - 1 * (1 - 4))):
+        mean = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(loss(mean, of), mean, create_graph=True)
+        (second,) = torch.autograd.grad(slope, mean)
+        assert slope.item() == pytest.approx(-(3 * 0.5 - 2) / 2)
+        assert second.item() == pytest.approx(curvature / 2)
+
+
+def test_a_ratio_needs_what_was_drawn() -> None:
+    (support,), _ = meta_batch(policy("maml"))
+    with pytest.raises(ValueError, match="the batch does not hold the log-probabilities of its actions"):
+        support.ratio(support.w)
+
+
+def test_a_trajectory_ends_where_adapt_does() -> None:
+    rule, supports = learner("maml"), [images(2, 2, seed=s) for s in (0, 1)]
+    first, second, third = trajectory(rule, supports)
+    assert all(torch.equal(first[n], t) for n, t in rule.begin().items())
+    assert all(torch.equal(second[n], t) for n, t in adapt(rule, supports[:1]).items())
+    assert all(torch.equal(third[n], t) for n, t in adapt(rule, supports).items())
 
 
 def test_two_likelihoods_share_one_network() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, kl_divergence
 
 from algorithms import Categorical, Gaussian
 
@@ -60,3 +60,26 @@ def test_categorical_by_hand() -> None:
     for label, p in ((0, 0.25), (1, 0.75)):
         got = Categorical().log_prob(logits, torch.tensor([[label]])).item()
         assert got == pytest.approx(math.log(p), abs=1e-12)
+
+
+def test_gaussian_kl_is_that_of_torch_distributions() -> None:
+    old, new = randn(2, 5, 6), randn(2, 5, 6)
+    laws = [Independent(Normal(o[..., :3], o[..., 3:].exp()), 1) for o in (old, new)]
+    torch.testing.assert_close(Gaussian(3).kl(old, new), kl_divergence(*laws), atol=1e-12, rtol=1e-12)
+    assert torch.equal(Gaussian(3).kl(old, old), torch.zeros(2, 5).double())
+
+
+def test_gaussian_kl_by_hand() -> None:
+    """From N(0, 1) to N(1, 2²): ln 2 + (1 + 1) / 8 − ½; and back: −ln 2 + (4 + 1) / 2 − ½."""
+    a, b = (torch.tensor([[[m, math.log(s)]]], dtype=torch.float64) for m, s in ((0.0, 1.0), (1.0, 2.0)))
+    assert Gaussian(1).kl(a, b).item() == pytest.approx(math.log(2) + 0.25 - 0.5, abs=1e-12)
+    assert Gaussian(1).kl(b, a).item() == pytest.approx(-math.log(2) + 2.5 - 0.5, abs=1e-12)
+
+
+def test_fisher_information_is_the_second_derivative_of_the_kl() -> None:
+    old = randn(1, 1, 4)
+    hessian = torch.autograd.functional.hessian(lambda new: Gaussian(2).kl(old, new).sum(), old).view(4, 4)
+    torch.testing.assert_close(Gaussian(2).fisher(old).flatten(), hessian.diagonal(), atol=1e-10, rtol=0)
+    assert float((hessian - hessian.diagonal().diag()).abs().max()) < 1e-12
+    by_hand = Gaussian(1).fisher(torch.tensor([[[5.0, math.log(2)]]], dtype=torch.float64))
+    torch.testing.assert_close(by_hand, torch.tensor([[[0.25, 2.0]]]).double())

@@ -201,18 +201,40 @@ def test_control_differentiates_in_the_meta_head_and_the_body() -> None:
     assert second.isfinite().all() and second.abs().max() > 0
 
 
+def weights_of(advantages: Tensor, valid: Tensor | None = None) -> Tensor:
+    return advantage_weights(Batch(advantages, advantages, advantages, valid=valid), 1.0, 20.0)
+
+
 def test_advantage_weights() -> None:
     a = torch.tensor([[1.0, 2.0, 3.0], [-40.0, 0.0, 40.0]], dtype=torch.float64)
-    weights = advantage_weights(a.requires_grad_(), 1.0, 20.0)
+    weights = weights_of(a.requires_grad_())
     assert not weights.requires_grad
     torch.testing.assert_close(weights.mean(1), torch.ones(2, dtype=torch.float64))
     torch.testing.assert_close(weights[0], weights[1])  # shift and scale do not matter
     ratio = math.exp(math.sqrt(1.5))
     torch.testing.assert_close(weights[0, 1:] / weights[0, :-1], torch.full((2,), ratio, dtype=torch.float64))
-    assert torch.equal(advantage_weights(torch.full((1, 4), 3.0), 1.0, 20.0), torch.ones(1, 4))
+    assert torch.equal(weights_of(torch.full((1, 4), 3.0)), torch.ones(1, 4))
     outlier = torch.cat([torch.zeros(1, 999), torch.ones(1, 1)], 1)
-    cut = advantage_weights(outlier, 1.0, 20.0)
+    cut = weights_of(outlier)
     assert (cut[0, -1] / cut[0, 0]).item() == pytest.approx(20 / math.exp(-1 / math.sqrt(999)), rel=1e-3)
+
+
+def test_an_example_that_does_not_count_weighs_nothing_and_changes_no_other() -> None:
+    a = torch.tensor([[1.0, 1e30, 2.0, 3.0, -1e30]], dtype=torch.float64)
+    valid = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
+    got = weights_of(a, valid)
+    assert torch.equal(got[0, [1, 4]], torch.zeros(2).double())
+    torch.testing.assert_close(got[:, [0, 2, 3]], weights_of(a[:, [0, 2, 3]]), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("examples", [4, 40])
+def test_control_ignores_what_does_not_count(examples: int) -> None:
+    """In the primal (many examples) and in the dual (few)."""
+    learner, support = policy(), transitions(2, examples)
+    more = torch.cat([torch.ones(2, examples), torch.zeros(2, 3)], 1).double()
+    huge = [torch.cat([t, torch.full_like(t[:, :3], 1e6)], 1) for t in support[:3]]
+    got, expected = (adapt(learner, [b])["head.weight"] for b in (Batch(*huge, valid=more), support))
+    torch.testing.assert_close(got, expected, atol=1e-9, rtol=0)
 
 
 def test_ridge_with_a_prior_of_one_task_serves_all() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from algorithms import Batch, adapt
+from algorithms import Batch, Gaussian, Network, ProtoNet, adapt
 from algorithms.protonet import class_means
 from tests.checks import assert_logits_are_distances
-from tests.small import BODIES, images, learner
+from tests.policies import Perceptron, meta_batch, policy
+from tests.small import BODIES, Smooth, images, learner
 
 
 def test_class_means_by_hand() -> None:
@@ -52,3 +54,64 @@ def test_a_second_update_changes_nothing() -> None:
     rule, support = learner("protonet"), images(2, 2)
     once, twice = (adapt(rule, [support] * k) for k in (1, 2))
     assert all(torch.equal(once[n], twice[n]) for n in once)
+
+
+# Control ----------------------------------------------------------------------------------------------------
+
+FIRST = "body.0.bias"
+
+
+def conditioned() -> ProtoNet:
+    rule = policy("protonet")
+    assert isinstance(rule, ProtoNet)
+    return rule
+
+
+def test_control_overrides_the_first_bias_and_nothing_else() -> None:
+    rule = conditioned()
+    (support,), query = meta_batch(rule)
+    before, after = rule.begin(), adapt(rule, [support])
+    assert [n for n in before if after[n].shape != before[n].shape or not torch.equal(after[n], before[n])] == [FIRST]
+    assert after[FIRST].shape == (3, 4)
+    assert rule.reads == "inputs" and learner("protonet").reads == "features"
+    assert rule.predict(before, query.x).shape == rule.predict(after, query.x).shape == (3, 12, 4)
+
+
+def test_control_by_hand() -> None:
+    """The mean over what counts of two tanh layers, then a linear map onto the meta-bias."""
+    rule = conditioned()
+    (support,), _ = meta_batch(rule)
+    named, after = dict(rule.named_parameters()), adapt(rule, [support])
+    assert support.valid is not None
+    for task in range(3):
+        rows = []
+        for n in range(support.x.shape[1]):
+            if support.valid[task, n]:
+                z = torch.cat([support.x[task, n], support.y[task, n], support.w[task, n, None]])
+                for layer in ("embed.0", "embed.2"):
+                    z = torch.tanh(named[f"prototype.{layer}.weight"] @ z + named[f"prototype.{layer}.bias"])
+                rows.append(z)
+        shift = named["prototype.shift.weight"] @ torch.stack(rows).mean(0)
+        torch.testing.assert_close(after[FIRST][task], named[f"network.{FIRST}"] + shift)
+
+
+def test_a_later_support_replaces_the_prototype() -> None:
+    rule = conditioned()
+    (first, second), _ = meta_batch(rule, updates=2)
+    assert torch.equal(adapt(rule, [first, second])[FIRST], adapt(rule, [second])[FIRST])
+
+
+def test_a_prototype_changes_little_at_first_and_can_be_learned() -> None:
+    torch.manual_seed(0)
+    rule = ProtoNet(Network(Perceptron(3, (40, 8), "tanh"), 2, Gaussian(2))).double()
+    (support,), query = meta_batch(rule)
+    before, after = (rule.predict(fast, query.x) for fast in (rule.begin(), adapt(rule, [support])))
+    assert 1e-6 < float((after - before).detach().abs().max()) < 0.1
+    rule.loss(adapt(rule, [support]), query).sum().backward()
+    for name, p in rule.named_parameters():
+        assert p.grad is not None and p.grad.abs().max() > 0, name
+
+
+def test_a_body_that_says_too_little_is_refused() -> None:
+    with pytest.raises(ValueError, match="a Smooth has no inputs or first_bias, which ProtoNet needs in control"):
+        ProtoNet(Network(Smooth(4), 2, Gaussian(2)))

@@ -1,0 +1,148 @@
+"""Each check of the outer steps of control can fail: it passes on the program as it is, not once a bug is planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from algorithms import Batch, Gaussian, Learner, trust_region
+from algorithms.surrogate import Piece, surrogate
+from tests.control import assert_padding_does_not_matter, assert_steps_stay_inside, assert_worse_is_refused
+from tests.policies import meta_batch, policy
+from tests.proximal import assert_epochs_are_the_references
+from tests.trpo import assert_step_is_the_references
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def trpo() -> None:
+    rule = policy("maml")
+    assert_step_is_the_references(rule, *meta_batch(rule, tasks=2))
+
+
+def padding() -> None:
+    assert_padding_does_not_matter("maml")
+
+
+def padding_of_the_convex_head() -> None:
+    assert_padding_does_not_matter("metaoptnet")
+
+
+def padding_of_prototypes() -> None:
+    assert_padding_does_not_matter("protonet")
+
+
+def epochs() -> None:
+    assert_epochs_are_the_references("maml")
+
+
+def worse() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        assert_worse_is_refused(patch)
+
+
+def downhill(patch: pytest.MonkeyPatch) -> None:
+    """The gradient's sign, its value's not."""
+    right = trust_region._ascent
+
+    def flipped(rule: Learner, piece: Piece) -> tuple[Tensor, Tensor]:
+        flat, outputs = right(rule, piece)
+        return torch.cat([-flat[:-2], flat[-2:]]), outputs
+
+    patch.setattr(trust_region, "_ascent", flipped)
+
+
+def no_metric(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Gaussian, "fisher", lambda self, outputs: torch.ones_like(outputs))
+
+
+def metric_of_the_mean_alone(patch: pytest.MonkeyPatch) -> None:
+    right = Gaussian.fisher
+    half = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    patch.setattr(Gaussian, "fisher", lambda self, outputs: right(self, outputs) * half)
+
+
+def curvature_without_adaptation(patch: pytest.MonkeyPatch) -> None:
+    """F of the policy as if what adaptation adds to θ were a constant."""
+    product, fold = trust_region.fisher_product, trust_region.adapt
+
+    def constant(rule: Learner, supports: list[Batch]) -> dict[str, Tensor]:
+        prior, fast = rule.begin(), fold(rule, supports)
+        return {name: prior[name] + (t - prior[name]).detach() for name, t in fast.items()}
+
+    def through(rule: Learner, piece: Piece) -> Callable[[Tensor], Tensor]:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(trust_region, "adapt", constant)
+            return product(rule, piece)
+
+    patch.setattr(trust_region, "fisher_product", through)
+
+
+def all_count_in_means(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Batch, "mean", lambda self, values: values.mean(1))
+
+
+def all_count_in_the_curvature(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(trust_region, "_shares", lambda query: torch.ones_like(query.w) / query.w.shape[1])
+
+
+def all_count_in_the_convex_head(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("algorithms.metaoptnet.advantage_weights", lambda support, *_: torch.ones_like(support.w))
+
+
+def no_check_of_the_kl(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Gaussian, "kl", lambda self, old, new: torch.zeros_like(old[..., 0]))
+
+
+def no_check_of_the_gain(patch: pytest.MonkeyPatch) -> None:
+    """Every try seems to gain."""
+
+    def cheerful(*args: object, **options: object) -> Tensor:
+        return surrogate(*args, **options) + (0.0 if torch.is_grad_enabled() else 10.0)  # type: ignore[arg-type]
+
+    patch.setattr(trust_region, "surrogate", cheerful)
+
+
+def no_clip(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        "algorithms.proximal.surrogate", lambda rule, outputs, query, clip=None: surrogate(rule, outputs, query)
+    )
+
+
+def no_penalty(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("algorithms.proximal._inner_kl", lambda rule, piece, old, new: torch.zeros(()).double())
+
+
+def reverse_kl(patch: pytest.MonkeyPatch) -> None:
+    right = Gaussian.kl
+    patch.setattr(Gaussian, "kl", lambda self, old, new: right(self, new, old))
+
+
+CASES: list[tuple[str, Plant, Callable[[], None]]] = [
+    ("downhill / reference", downhill, trpo),
+    ("no metric / reference", no_metric, trpo),
+    ("log-stds without curvature / reference", metric_of_the_mean_alone, trpo),
+    ("curvature without adaptation / reference", curvature_without_adaptation, trpo),
+    ("all examples count in means / reference", all_count_in_means, trpo),
+    ("all examples count in means / padding", all_count_in_means, padding),
+    ("all examples count in means / padding, ProtoNet", all_count_in_means, padding_of_prototypes),
+    ("all examples count in the curvature / reference", all_count_in_the_curvature, trpo),
+    ("all examples count in the head / padding", all_count_in_the_convex_head, padding_of_the_convex_head),
+    ("no check of the KL / inside the region", no_check_of_the_kl, assert_steps_stay_inside),
+    ("no check of the gain / worse is refused", no_check_of_the_gain, worse),
+    ("KL of new to old / reference", reverse_kl, trpo),
+    ("no clip / ProMP reference", no_clip, epochs),
+    ("no penalty / ProMP reference", no_penalty, epochs),
+    ("KL of new to old / ProMP reference", reverse_kl, epochs),
+]
+
+
+@pytest.mark.parametrize(("plant", "check"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_a_planted_bug_is_found(plant: Plant, check: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    check()
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check()
