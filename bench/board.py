@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.published import Entry, PublishedError, load, read_yaml
+from bench.records import file_name
 from bench.results import RefusedRecord, Row, read
 from bench.verdict import Verdict, verdict
 
-ALGORITHMS = ("maml", "maml-fo", "maml-noconv", "anil", "meta-sgd", "protonet", "metaoptnet", "metaoptnet-rr")
-BENCHMARKS = ("omniglot", "omniglot-within", "omniglot-lake", "mini-imagenet", "quick-draw", "glyphs")
-"""Order of the rows; other names follow by alphabet."""
+ALGORITHMS = (
+    "maml", "maml-fo", "maml-noconv", "maml-promp", "anil", "anil-promp", "meta-sgd", "protonet", "metaoptnet",
+    "metaoptnet-rr", "untrained", "pretrained", "oracle",
+)  # fmt: skip
+BENCHMARKS = (
+    "omniglot", "omniglot-within", "omniglot-lake", "mini-imagenet", "quick-draw", "glyphs",
+    "navigation", "cheetah-dir", "cheetah-vel", "ant", "walker", "hopper", "humanoid",
+)  # fmt: skip
+"""Order of the rows, by the longest of these names that a name begins with; other names follow by alphabet."""
+SCHEDULES = ("paper", "short", "custom")
+
+LARGEST_FIGURE = 2_000_000
+"""Bytes of an adaptation GIF; a larger one is not shown."""
 
 _SHAPE = re.compile(r"(.*)-(\d+)w(\d+)s")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A moving picture of a record's learner at work."""
+
+    seed: int
+    file: str
+    """Under figures/."""
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -30,6 +51,7 @@ class Line:
     """Other reports of the same algorithm on the same benchmark."""
     explanation: str
     """What `explanations.yaml` says about the row, Markdown; may be empty."""
+    figures: tuple[Figure, ...]
 
     @property
     def name(self) -> str:
@@ -44,11 +66,13 @@ class Board:
     lines: tuple[Line, ...]
     not_run: tuple[Entry, ...]
     """The reference of each published row without a record."""
+    speeds: tuple[tuple[str, Mapping[str, Any]], ...]
+    """Records of speed, each after its file name."""
     refused: tuple[RefusedRecord, ...]
 
 
 def assemble(results: Path) -> Board:
-    """Read a results folder: `published.yaml`, `records/` and, where there is one, `explanations.yaml`.
+    """Read a results folder: `published.yaml`, `records/` and, where they are, `explanations.yaml` and `figures/`.
 
     Raises:
         PublishedError: for a published number or an explanation that cannot be used.
@@ -56,19 +80,42 @@ def assemble(results: Path) -> Board:
     published: dict[tuple[str, str], list[Entry]] = {}
     for entry in load(results / "published.yaml"):
         published.setdefault((entry.algorithm, entry.benchmark), []).append(entry)
-    rows, refused = read(results / "records")
+    rows, speeds, refused = read(results / "records")
     explanations = _explanations(results / "explanations.yaml", {_name(row) for row in rows})
     lines, run = [], set()
-    for row in sorted(rows, key=lambda r: (*_place(r.first["algorithm"], r.first["benchmark"]), r.schedule)):
-        key = (row.first["algorithm"], row.first["benchmark"])
+    for row in sorted(rows, key=_order):
+        key = next((key for key in _keys(row) if key in published), None)
+        known = published[key] if key else []
         run.add(key)
-        known = published.get(key, [])
         reference = known[0] if known else None
         beside = tuple((other, verdict(row, other)) for other in known[1:])
-        lines.append(Line(row, reference, verdict(row, reference), beside, explanations.get(_name(row), "")))
+        figures = tuple(_figures(results / "figures", row.records))
+        lines.append(Line(row, reference, verdict(row, reference), beside, explanations.get(_name(row), ""), figures))
     rest = [entries[0] for key, entries in published.items() if key not in run]
     rest.sort(key=lambda entry: _place(entry.algorithm, entry.benchmark))
-    return Board(tuple(lines), tuple(rest), tuple(refused))
+    return Board(tuple(lines), tuple(rest), tuple(speeds), tuple(refused))
+
+
+def _keys(row: Row) -> Iterator[tuple[str, str]]:
+    """Where its published numbers are filed: under its benchmark, else under the environment that it is a variant of.
+
+    So "cheetah-dir" and "cheetah-dir-200" both stand beside a number whose source does not state the horizon.
+    """
+    algorithm = row.first["algorithm"]
+    yield algorithm, row.first["benchmark"]
+    if row.first["metric"] == "return":
+        yield algorithm, str(row.first["protocol"].get("environment"))
+
+
+def _figures(folder: Path, records: Iterable[Mapping[str, Any]]) -> Iterator[Figure]:
+    """GIFs that are named as their record; what is no GIF, a link or too large is passed over."""
+    for record in records:
+        path = folder / Path(file_name(dict(record))).with_suffix(".gif").name
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_FIGURE:
+            continue
+        content = path.read_bytes()
+        if content.startswith((b"GIF87a", b"GIF89a")):
+            yield Figure(record["seed"], path.name, content)
 
 
 def _name(row: Row) -> str:
@@ -84,11 +131,17 @@ def _explanations(path: Path, names: set[str]) -> Mapping[str, str]:
     return content
 
 
-def _place(algorithm: str, benchmark: str) -> tuple[int, str, int, int, int, str]:
-    """Sort key: data set, ways, shots, algorithm."""
+def _order(row: Row) -> tuple[Any, ...]:
+    return *_place(row.first["algorithm"], row.first["benchmark"]), index(SCHEDULES, row.schedule), row.schedule
+
+
+def _place(algorithm: str, benchmark: str) -> tuple[Any, ...]:
+    """Sort key: data set or environment, ways, shots, algorithm."""
     shape = _SHAPE.fullmatch(benchmark)
     base, ways, shots = (shape[1], int(shape[2]), int(shape[3])) if shape else (benchmark, 0, 0)
-    return (index(BENCHMARKS, base), base, ways, shots, index(ALGORITHMS, algorithm), algorithm)
+    families = [name for name in BENCHMARKS if base == name or base.startswith(f"{name}-")]
+    family = index(BENCHMARKS, max(families, key=len, default=base))
+    return family, base, ways, shots, index(ALGORITHMS, algorithm), algorithm
 
 
 def index(order: tuple[str, ...], name: str) -> int:

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from algorithms import Learner
 from algorithms.outer import Outer
-from bench.evaluate import Suite
 from bench.recipe import Recipe
+from bench.suite import Suite
 
 TEST_SEED = 20170806
 """Validation and test tasks are the same for every algorithm and seed."""

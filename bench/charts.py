@@ -6,7 +6,7 @@ Lines differ in dash and marker as well as in colour, and every chart has a titl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -51,8 +51,14 @@ class _Axes:
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
 
-def lines(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> str:
-    """A line for each series over a count, with its intervals; empty text where there is no point."""
+def lines(
+    title: str, x_label: str, y_label: str, series: Sequence[Series], ticks: Mapping[float, str] | None = None
+) -> str:
+    """A line for each series over a count, with its intervals; empty text where there is no point.
+
+    Args:
+        ticks: what stands below which x; None for round numbers.
+    """
     points = [p for s in series for p in s.points]
     if not points:
         return ""
@@ -61,14 +67,16 @@ def lines(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> s
     marks = []
     for i, s in enumerate(series):
         places = [(axes.at(x, y), axes.at(x, y - (h or 0)), axes.at(x, y + (h or 0)), h) for x, y, h in s.points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for (x, y), *_ in places)
-        parts = [f'<polyline points="{path}" fill="none" stroke-dasharray="{DASHES[i % len(DASHES)]}"/>']
+        parts = []
+        if len(places) > 1:
+            path = " ".join(f"{x:.1f},{y:.1f}" for (x, y), *_ in places)
+            parts.append(f'<polyline points="{path}" fill="none" stroke-dasharray="{DASHES[i % len(DASHES)]}"/>')
         for (x, y), low, high, half in places:
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>')
             if half:
                 parts.append(_segment(low, high))
         marks.append(f'<g class="s{i % 5}"><title>{escape(s.label)}</title>{"".join(parts)}</g>')
-    return _svg(title, x_label, y_label, axes, "".join(marks))
+    return _svg(title, x_label, y_label, axes, "".join(marks), ticks)
 
 
 def scatter(title: str, points: Sequence[Reproduction]) -> str:
@@ -92,14 +100,17 @@ def scatter(title: str, points: Sequence[Reproduction]) -> str:
     return _svg(title, "published", "ours", axes, "".join(marks))
 
 
-def _svg(title: str, x_label: str, y_label: str, axes: _Axes, marks: str) -> str:
+def _svg(
+    title: str, x_label: str, y_label: str, axes: _Axes, marks: str, ticks: Mapping[float, str] | None = None
+) -> str:
     """Axes with ticks and labels around the marks."""
+    below = {t: f"{t:g}" for t in _ticks(*axes.x, whole=axes.whole)} if ticks is None else ticks
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>'
     ]
-    for tick in _ticks(*axes.x, whole=axes.whole):
+    for tick, name in below.items():
         x, y = axes.at(tick, axes.y[0])
-        parts.append(f'<text x="{x:.1f}" y="{y + 14:.1f}" text-anchor="middle">{tick:g}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{y + 14:.1f}" text-anchor="middle">{escape(name)}</text>')
     for tick in _ticks(*axes.y):
         x, y = axes.at(axes.x[0], tick)
         grid = _segment((x, y), (WIDTH - RIGHT, y))

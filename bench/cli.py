@@ -1,4 +1,4 @@
-"""The command line: `metabench run | evaluate | list | data | report | quickstart`."""
+"""The command line, `metabench VERB ...`: the verbs are in `VERBS`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside
   metabench list                            algorithms, benchmarks, data sets
   metabench run ALGORITHM BENCHMARK [...]   train, select on validation, test, write a record
   metabench evaluate RUN_FOLDER [...]       test a trained run again, or under another protocol
+  metabench render RUN_FOLDER [...]         a film or a plot of a policy before and after its updates
   metabench data list|download|import|verify|preview
-  metabench bench vision                    speed beside learn2learn
+  metabench bench vision                    speed beside learn2learn, and the roofline
+  metabench peers                           speed beside learn2learn alone, filed as a record
+  metabench compare A B                     two sets of records: differences, and what they may come from
+  metabench check                           regressions against results/baselines
   metabench report                          the leaderboard, from the records alone
 
 Every verb takes --help; `metabench run maml omniglot-5w1s --help` shows that recipe's fields."""
@@ -24,11 +28,15 @@ Every verb takes --help; `metabench run maml omniglot-5w1s --help` shows that re
 VERBS: dict[str, str] = {
     "run": "bench.cli_run:run",
     "evaluate": "bench.cli_run:evaluate",
+    "render": "bench.cli_render:render",
     "list": "bench.cli_data:list_all",
     "data": "bench.cli_data:data",
     "quickstart": "bench.quickstart:quickstart",
     "report": "bench.report:report_command",
     "bench": "bench.speed:bench",
+    "peers": "bench.speed:peers",
+    "check": "bench.check:check",
+    "compare": "bench.compare:compare_command",
 }
 """Verb -> function of the arguments after it; returns the exit status. Imported when asked for: torch takes seconds."""
 

@@ -26,9 +26,9 @@ from algorithms.learner import Batch
 from algorithms.meta_gradient import chunk_outputs
 from algorithms.meta_gradient import tasks_at_once as chunk_of
 from bench.build import make_body, make_learner
-from bench.evaluate import scores_by_update
 from bench.recipe import FewShotRecipe
 from bench.recipes import VARIANTS
+from bench.suite import scores_by_update
 from vision import DATASETS
 from vision.episodes import Shape
 from vision.suite import FewShot, Tasks

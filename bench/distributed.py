@@ -6,12 +6,14 @@ Started by ``torchrun --nproc-per-node=N -m bench run …``; without torchrun th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from algorithms.outer import Diverged
 
 Item = TypeVar("Item")
 
@@ -57,6 +59,18 @@ class Processes:
         for rank, part in enumerate(parts):
             whole[rank :: self.world] = part
         return whole
+
+    def together(self, act: Callable[[], Item]) -> Item:
+        """What act gives; Diverged on every process where it is raised on any."""
+        results: list[Item] = []
+        error = ""
+        try:
+            results.append(act())
+        except Diverged as diverged:
+            error = str(diverged)
+        if errors := [e for e in self.gather([error]) if e]:
+            raise Diverged(errors[0])
+        return results[0]
 
     def close(self) -> None:
         """Leave the group."""

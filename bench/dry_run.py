@@ -53,7 +53,7 @@ def control_rows(recipe: ControlRecipe, machine: Machine) -> list[tuple[str, str
     """What `describe` says of the cost of control: simulation steps, and the time of one iteration measured here."""
     from bench.build_control import build_control
     from bench.distributed import Processes
-    from bench.train import collect
+    from bench.suite import collect
 
     workers = machine.workers()
     built = build_control(recipe, 0, Processes(machine.where()), workers, machine.chunk, False)

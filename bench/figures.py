@@ -20,28 +20,35 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = "osD^vPX"
 
 
-def quickstart_figure(records: Sequence[dict[str, Any]], support: Batch, query: Batch, path: Path) -> Path:
-    """Validation curves, accuracy by number of updates, and a few episodes.
+def quickstart_figure(
+    records: Sequence[dict[str, Any]], control: Sequence[dict[str, Any]], support: Batch, query: Batch, path: Path
+) -> Path:
+    """Validation curves, score by number of updates in both worlds, and a few episodes.
 
     Args:
-        records: one for each learner, of one benchmark.
+        records, control: one for each learner, of one benchmark of each world.
         support, query: the episodes to show, x (T, N, C, H, W), class by class.
         path: of the PNG.
 
     Raises:
         RunFolderError: if it cannot be written.
     """
-    figure = Figure(figsize=(11, 7.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(13, 7.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 1, height_ratios=(1.35, 1))
     top, bottom = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-    left, right = top.subplots(1, 2, sharey=True)
+    left, middle, right = top.subplots(1, 3)
+    middle.sharey(left)
     learning_curves(left, records)
-    updates(right, records)
-    right.legend(loc="lower right", bbox_to_anchor=(1, 0.08), frameon=False)
+    updates(middle, records)
+    updates(right, control)
+    middle.legend(loc="lower right", bbox_to_anchor=(1, 0.08), frameon=False)
     left.set_ylabel("accuracy, %")
-    benchmark = records[0]["benchmark"]
-    top.suptitle(f"{benchmark}: five meta-learners, one short training each", x=0.01, ha="left", weight="bold")
+    right.set_ylabel("return")
+    left.set_title(f"{records[0]['benchmark']}, validation while training")
+    middle.set_title(f"{records[0]['benchmark']}, test, by updates on the task")
+    right.set_title(f"{control[0]['benchmark']}, test, by updates on the task")
+    top.suptitle("Five meta-learners in two worlds, one short training each", x=0.01, ha="left", weight="bold")
     bottom.suptitle(
         "what they are tested on: one image a class is shown (left of the gap), the others are to be named",
         x=0.01, ha="left", fontsize=10,
@@ -65,23 +72,26 @@ def learning_curves(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
         mean, ci95 = (100 * np.array([point[key] for point in record["curve"]]) for key in ("mean", "ci95"))
         axes.plot(at, mean, color=colour, marker=marker, markersize=4, label=record["algorithm"])
         axes.fill_between(at, mean - ci95, mean + ci95, color=colour, alpha=0.1, linewidth=0)
-    axes.set(title="on validation, while training", xlabel="iterations of the outer loop")
+    axes.set(xlabel="iterations of the outer loop")
     _quiet(axes)
 
 
 def updates(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
-    """Test accuracy after 0 … K updates, with 95 % bars, side by side where learners coincide."""
+    """Test score after 0 … K updates, with 95 % bars, side by side where learners coincide."""
+    accuracy = records[0]["metric"] == "accuracy"
+    scale = 100 if accuracy else 1
     for i, (record, colour, marker) in enumerate(zip(records, PALETTE, MARKERS, strict=False)):
         test = record["test"]
         beside = np.array(test["updates"]) + 0.05 * (i - (len(records) - 1) / 2)
-        mean, ci95 = 100 * np.array(test["mean"]), 100 * np.array(test["ci95"])
+        mean, ci95 = scale * np.array(test["mean"]), scale * np.array(test["ci95"])
         axes.errorbar(
             beside, mean, ci95, color=colour, marker=marker, markersize=4, capsize=2, label=record["algorithm"]
         )
-    chance = 100 / records[0]["protocol"]["ways"]
-    axes.axhline(chance, color="0.6", linestyle=":", linewidth=1)
-    axes.annotate("chance", (0.5, chance), (0, 3), textcoords="offset points", color="0.4")
-    axes.set(title="on test, by number of updates on the task", xlabel="updates")
+    if accuracy:
+        chance = 100 / records[0]["protocol"]["ways"]
+        axes.axhline(chance, color="0.6", linestyle=":", linewidth=1)
+        axes.annotate("chance", (0.5, chance), (0, 3), textcoords="offset points", color="0.4")
+    axes.set(xlabel="updates")
     axes.set_xticks(range(max((len(r["test"]["updates"]) for r in records), default=1)))
     _quiet(axes)
 

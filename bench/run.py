@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from algorithms.meta_gradient import Workers
+from algorithms.outer import Diverged
 from bench import checkpoint
 from bench.allocator import keep_freed_memory
 from bench.build import build
@@ -129,7 +130,8 @@ def again(
         best = trainer.state.best_learner
         trainer.built = build(tested, seed, root=data_root(), cache=cache_root(), processes=processes, workers=workers)
         own = trainer.built.learner.state_dict()
-        trainer.state.best_learner = {k: best[k] if best[k].shape == own[k].shape else own[k] for k in own}
+        if best:  # nothing was validated where nothing is trained
+            trainer.state.best_learner = {k: best[k] if best[k].shape == own[k].shape else own[k] for k in own}
         record = _tested(trainer, facts)
         if processes.first and publish:
             write_record(RESULTS / file_name(record), record)
@@ -173,16 +175,19 @@ def _tested(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
     scores = np.empty((0, recipe.test_steps + 1))
     if not state.diverged:
         trainer.load_best()
-        scores = evaluate(
-            built.suite,
-            built.learner,
-            "test",
-            recipe.tests,
-            recipe.test_steps,
-            workers=trainer.workers,
-            processes=trainer.processes,
-            at_once=built.at_once,
-        )
+        try:
+            scores = evaluate(
+                built.suite,
+                built.learner,
+                "test",
+                recipe.tests,
+                recipe.test_steps,
+                workers=trainer.workers,
+                processes=trainer.processes,
+                at_once=built.at_once,
+            )
+        except Diverged as error:
+            state.diverged = f"{error}, at test"
     facts |= {
         "train_seconds": round(state.seconds, 1),
         "test_seconds": round(time.monotonic() - started, 1),

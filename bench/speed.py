@@ -1,15 +1,16 @@
-"""`metabench bench vision`: our speed beside learn2learn's, in one process and on identical work.
+"""`metabench peers` and `metabench bench vision`: our speed beside learn2learn's, in one process on identical work.
 
 Each workload is first checked to be the same on both sides. Then the two take turns, A B A B …, so that whatever else
 the machine does meets both; the ratio is that of neighbouring turns. learn2learn gets its better number of threads.
-The roofline (`bench.roofline`) says how fast the machine could be. The record (kind "speed", JSON) holds it all.
+`bench vision` adds the roofline (`bench.roofline`): how fast the machine could be. The record has kind "speed".
 """
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,23 +18,24 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from algorithms import Workers
 from bench import roofline
 from bench.allocator import keep_freed_memory
+from bench.cli import complain
 from bench.peers import PeerMissing
 from bench.recipe import RecipeError
+from bench.record_check import check_speed
 from bench.records import SCHEMA, provenance, write_record
-from bench.workloads import Sampling, SVMHead, Training, workloads
+from bench.run import RESULTS
+from bench.speed_table import WIDTH, table
+from bench.workloads import Sampling, SVMHead, Training, Unequal, workloads
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import Dataset, cache_root, data_root
 
 Workload = Training | SVMHead | Sampling
 PLAIN_TURNS = 2
-TABLE_WIDTH = 128
-"""Characters that the table needs."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +50,59 @@ class SpeedCommand:
     """CPU cores; 0 for all."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where tensors live."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("runs/speed_vision.json")
-    """The record."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The record; runs/speed_SUITE.json if not given."""
+    publish: bool = False
+    """Also file the record under results/records/."""
 
 
 def bench(arguments: list[str]) -> int:
     """metabench bench vision."""
     if arguments and arguments[0] not in ("vision", "-h", "--help"):
         raise RecipeError(f"metabench bench: no suite {arguments[0]!r}; there is: vision")
-    command = tyro.cli(
-        SpeedCommand, args=arguments[1:] if arguments[:1] == ["vision"] else arguments, prog="metabench bench vision"
-    )
+    rest = arguments[1:] if arguments[:1] == ["vision"] else arguments
+    return _timed(tyro.cli(SpeedCommand, args=rest, prog="metabench bench vision"), "vision")
+
+
+def peers(arguments: list[str]) -> int:
+    """metabench peers."""
+    return _timed(tyro.cli(SpeedCommand, args=arguments, prog="metabench peers"), "peers")
+
+
+def _timed(command: SpeedCommand, suite: str) -> int:
+    """Time what the command asks for, write the record, print it; 1 where the two sides do not do the same."""
     if command.device == "cuda" and not torch.cuda.is_available():
         raise RecipeError("--device cuda: this machine has no usable CUDA GPU; use --device cpu")
+    for flag, value, least in (("rounds", command.rounds, 1), ("threads", command.threads, 0)):
+        if value < least:
+            raise RecipeError(f"--{flag} is {value}; it must be at least {least}")
     chosen = workloads(episodes_of())
     unknown = set(command.only) - set(chosen)
     if unknown:
-        raise RecipeError(f"no workload {sorted(unknown)}; there are: {', '.join(chosen)}")
+        raise RecipeError(f"no workload {', '.join(sorted(unknown))}; there are: {', '.join(chosen)}")
     chosen = {name: w for name, w in chosen.items() if not command.only or name in command.only}
     workers = Workers(command.threads or torch.get_num_threads(), command.device)
     try:
-        record = run(chosen, workers, command.rounds, Console(stderr=True))
+        record = run(chosen, workers, command.rounds, suite, Console(stderr=True))
     except PeerMissing as error:
         raise RecipeError(str(error)) from error
-    command.out.parent.mkdir(parents=True, exist_ok=True)
-    write_record(command.out, record)
-    console = Console(width=max(Console().width, TABLE_WIDTH))
-    console.print(table(record))
-    console.print(f"record: {command.out}", markup=False)
+    except Unequal as error:
+        complain(f"{error}; nothing is timed until both sides do the same work")
+        return 1
+    check_speed(record)
+    path = command.out or Path(f"runs/speed_{suite}.json")
+    for target in [path, *([RESULTS / file_name(record)] if command.publish else [])]:
+        write_record(target, record)
+    console = Console()
+    Console(width=max(console.width, WIDTH) if suite == "vision" else None).print(table(record))
+    console.print(f"record: {path}", markup=False)
     return 0
+
+
+def file_name(record: Mapping[str, Any]) -> str:
+    """Where a record of speed is filed: one a suite and machine, the newest."""
+    facts = record["provenance"]
+    return re.sub(r"[^\w+-]+", "-", f"speed_{record['suite']}_{facts['device']}_{facts['threads']}-threads") + ".json"
 
 
 def episodes_of() -> Dataset:
@@ -85,8 +111,12 @@ def episodes_of() -> Dataset:
     return DATASETS[name].load(data_root(), DATASETS[name].splits[0], cache=cache_root())
 
 
-def run(chosen: dict[str, Workload], workers: Workers, rounds: int, console: Console) -> dict[str, Any]:
-    """The speed record of some workloads."""
+def run(chosen: Mapping[str, Workload], workers: Workers, rounds: int, suite: str, console: Console) -> dict[str, Any]:
+    """The speed record of some workloads.
+
+    Raises:
+        Unequal: the two sides of one do not do the same.
+    """
     facts = provenance(torch.device(workers.device), workers.threads, "fp32", 1)
     # Before the allocator is changed for the whole process: what learn2learn takes as a user meets it.
     plain = {}
@@ -94,24 +124,17 @@ def run(chosen: dict[str, Workload], workers: Workers, rounds: int, console: Con
         console.print(f"{name}: {workload.peer} alone", markup=False)
         plain[name] = fastest_threads(workload.sides(workers).theirs, workers)
     keep_freed_memory()
-    machine = roofline.measure(workers)
+    machine = roofline.measure(workers) if suite == "vision" else None
     rows = []
     for name, workload in chosen.items():
         console.print(f"{name}: both", markup=False)
-        rows.append({"workload": name} | measure(workload, workers, rounds, machine, plain[name]))
-    return {
-        "schema": SCHEMA,
-        "kind": "speed",
-        "suite": "vision",
-        "rounds": rounds,
-        "machine": {
-            "gflops": machine.flops / 1e9,
-            "matmul_gflops": machine.matmul / 1e9,
-            "conv_gflops": machine.conv / 1e9,
-        },
-        "rows": rows,
-        "provenance": facts,
-    }
+        row = {"workload": name, **measure(workload, workers, rounds, plain[name])}
+        rows.append(row if machine is None else row | beside_the_limit(workload, workers, machine, row))
+    record = {"schema": SCHEMA, "kind": "speed", "suite": suite, "rounds": rounds, "rows": rows, "provenance": facts}
+    if machine is not None:
+        rates = zip(("gflops", "matmul_gflops", "conv_gflops"), machine, strict=True)
+        record["machine"] = {name: rate / 1e9 for name, rate in rates}
+    return record
 
 
 def fastest_threads(call: Callable[[], object], workers: Workers) -> tuple[float, int]:
@@ -124,16 +147,14 @@ def fastest_threads(call: Callable[[], object], workers: Workers) -> tuple[float
     return min(found)
 
 
-def measure(
-    workload: Workload, workers: Workers, rounds: int, machine: roofline.Machine, plain: tuple[float, int]
-) -> dict[str, Any]:
-    """One row: the check, both speeds, their ratio, and the roofline of our side."""
+def measure(workload: Workload, workers: Workers, rounds: int, plain: tuple[float, int]) -> dict[str, Any]:
+    """One row: the check, both speeds, and their ratio."""
     checked = workload.check(workers)
     sides = workload.sides(workers)
     _, threads = fastest_threads(sides.theirs, workers)
     ours, theirs, cpu = alternate(sides.ours, sides.theirs, workers, threads, rounds)
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
-    row: dict[str, Any] = {
+    return {
         "checked": checked,
         "tasks": sides.tasks,
         "ours_tasks_per_second": sides.tasks / statistics.median(ours),
@@ -146,11 +167,15 @@ def measure(
         "cpu_time_ratio": cpu,
         "target": workload.target,
     }
-    if sides.counted is not None:
-        row |= roof(sides.counted, machine, workers, row["ours_tasks_per_second"])
-    if isinstance(workload, Training):
-        row |= share_of_sampling(workload, sides.tasks / row["ours_tasks_per_second"])
-    return row
+
+
+def beside_the_limit(
+    workload: Workload, workers: Workers, machine: roofline.Machine, row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the machine could do of our side of a measured row, and the share that drawing the tasks takes."""
+    counted, speed = workload.sides(workers).counted, row["ours_tasks_per_second"]
+    found = roof(counted, machine, workers, speed) if counted is not None else {}
+    return found | share_of_sampling(workload, row["tasks"] / speed) if isinstance(workload, Training) else found
 
 
 def alternate(
@@ -197,47 +222,3 @@ def share_of_sampling(workload: Training, step: float) -> dict[str, float]:
     shape = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     episodes = Episodes(data, "train", shape, rotations="train" in recipe.rotations)
     return {"sampling_share": roofline.seconds(lambda: episodes.draw(range(recipe.meta_batch)), "cpu") / step}
-
-
-def table(record: dict[str, Any]) -> Table:
-    """The record as a table."""
-    facts = record["provenance"]
-    title = f"{facts['device']}, {facts['threads']} threads, peak {record['machine']['gflops']:.0f} GFLOP/s"
-    shown = Table(title=title, title_justify="left")
-    for column in (
-        "workload",
-        "ours/s",
-        "peer/s",
-        "ratio (min-max)",
-        "target",
-        "CPU time",
-        "GFLOP",
-        "MB",
-        "limit/s",
-        "of limit",
-        "sampling",
-    ):
-        shown.add_column(column, justify="left" if column == "workload" else "right")
-    for row in record["rows"]:
-        ratio = row["ratio"]
-        rest = ["", "", "", ""]
-        if "limit_tasks_per_second" in row:
-            megabytes = row["bytes_per_task"] / 1e6
-            rest = [
-                f"{row['flops_per_task'] / 1e9:.2f}",
-                f"{megabytes:.0f}",
-                f"{row['limit_tasks_per_second']:.1f}",
-                f"{row['share_of_limit']:.0%}",
-            ]
-        share = f"{row['sampling_share']:.1%}" if "sampling_share" in row else ""
-        shown.add_row(
-            row["workload"],
-            f"{row['ours_tasks_per_second']:.1f}",
-            f"{row['peer_tasks_per_second']:.1f}",
-            f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})",
-            f"{row['target']:g}",
-            f"{row['cpu_time_ratio']:.2f}",
-            *rest,
-            share,
-        )
-    return shown

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 from bench.published import Entry
-from bench.results import Row
+from bench.record_check import numbers
+from bench.results import Measured, Row
 
 
-def ours(row: Row) -> str:
-    """ "98.52 ± 0.21 (± 0.35 over 3 seeds)"."""
-    m = row.measured
-    if m is None:
+def ours(row: Row, measured: Measured | None) -> str:
+    """ "98.52 ± 0.21 (± 0.35 over 3 seeds)", "-85.20 ± 3.10 after 1 update"; of a row, the score that is shown."""
+    if measured is None:
         return "diverged"
+    m = measured
     seeds = f" (± {m.seeds_ci95:.2f} over {m.seeds} seeds)" if m.seeds_ci95 is not None else ""
-    return f"{m.mean:.2f} ± {m.ci95:.2f}{seeds}"
+    return f"{m.mean:.2f} ± {m.ci95:.2f}{seeds}{after(row, m)}"
+
+
+def after(row: Row, measured: Measured) -> str:
+    """ " after 1 update" of a return, which is recorded after several numbers of them; empty for an accuracy."""
+    if row.first["metric"] == "accuracy":
+        return ""
+    return f" after {measured.updates} update{'' if measured.updates == 1 else 's'}"
 
 
 def published(entry: Entry) -> str:
@@ -22,6 +34,32 @@ def published(entry: Entry) -> str:
     width = "" if half is None else f" ± {half:g}{kinds.get(entry.interval.kind, '')}"
     value = "curves only" if entry.value is None else f"{entry.value}"
     return f"{value}{width} ({entry.cite}, {entry.table})"
+
+
+def speed_rows(file: str, record: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """A record of speed as rows of a table: what was timed, the ratio with its range, both rates, the machine."""
+    provenance = record["provenance"]
+    for row in record["rows"]:
+        ratio = row["ratio"]
+        yield {
+            "workload": row["workload"],
+            "beside": row["peer"],
+            "ratio": f"{ratio['median']:.2f} × ({ratio['min']:.2f} to {ratio['max']:.2f})",
+            "ours": _rate(row, "ours"),
+            "theirs": _rate(row, "peer"),
+            "machine": f"{provenance['device']}, {provenance['threads']:.0f} threads",
+            "commit": provenance["commit"][:12] + (" with changes" if provenance.get("dirty") else ""),
+            "record": file,
+        }
+
+
+def _rate(row: Mapping[str, Any], side: str) -> str:
+    """ "41.2 tasks/s" of a field like "ours_tasks_per_second"; a dash where there is none."""
+    for field, value in row.items():
+        name = re.fullmatch(rf"{side}_([a-z]{{1,20}})_per_second", field)
+        if name and numbers([value]):
+            return f"{value:,.1f} {name[1]}/s"
+    return "–"
 
 
 def one_line(text: str) -> str:

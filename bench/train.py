@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from algorithms.learner import Batch, Learner
@@ -19,10 +18,11 @@ from algorithms.outer import Diverged, Outer
 from bench import checkpoint
 from bench.built import Built
 from bench.distributed import Processes
-from bench.evaluate import Suite, evaluate
+from bench.evaluate import evaluate
 from bench.progress import Progress
 from bench.recipe import Recipe, RecipeError
 from bench.statistics import mean_interval
+from bench.suite import Suite, collect
 
 
 @dataclass
@@ -36,21 +36,6 @@ class State:
     best_learner: dict[str, Tensor] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     diverged: str = ""
-
-
-def collect(suite: Suite, tasks: Any, learner: Learner, updates: int) -> tuple[list[Batch], Batch]:
-    """The support of every update, and the query after the last.
-
-    Where a support depends on the policy that collects it, the learner adapts along the way.
-    """
-    supports: list[Batch] = []
-    with torch.no_grad():
-        fast = learner.begin()
-        for update in range(updates):
-            supports.append(suite.support(tasks, learner, fast, update))
-            if suite.interactive:
-                fast = learner.update(fast, learner.encode(supports[-1]))
-        return supports, suite.query(tasks, learner, fast, updates)
 
 
 class Trainer:
@@ -113,8 +98,12 @@ class Trainer:
             due = state.iteration % recipe.val_every == 0 or state.iteration == recipe.iterations
             if due:
                 self.validate(progress)
+            if state.diverged:
+                break
             if due or time.monotonic() - self.saved_at > self.save_every:
                 self.save()
+        if recipe.iterations == 0:
+            self.save()  # what is not trained can be evaluated too
         return state
 
     def step(self, suite: Suite, learner: Learner, outer: Outer) -> dict[str, float] | None:
@@ -122,8 +111,12 @@ class Trainer:
         n, i = self.recipe.meta_batch, self.state.iteration
         mine = self.processes.shard(range(i * n, (i + 1) * n))
         tasks = suite.tasks(mine, "train")
-        supports, query = collect(suite, tasks, learner, self.recipe.inner_steps)
+
+        def collected() -> tuple[list[Batch], Batch]:
+            return collect(suite, tasks, learner, self.recipe.inner_steps)
+
         try:
+            supports, query = self.processes.together(collected) if suite.interactive else collected()
             return suite.metrics(tasks) | outer.step(learner, supports, query)
         except Diverged as error:
             self._mark(str(error))
@@ -144,16 +137,20 @@ class Trainer:
 
     def validate(self, progress: Progress) -> None:
         """Score the validation tasks, and keep the learner if it is the best so far."""
-        scores = evaluate(
-            self.built.suite,
-            self.built.learner,
-            "val",
-            self.recipe.val_tasks,
-            self.recipe.judged,
-            workers=self.workers,
-            processes=self.processes,
-            at_once=self.built.at_once,
-        )
+        try:
+            scores = evaluate(
+                self.built.suite,
+                self.built.learner,
+                "val",
+                self.recipe.val_tasks,
+                self.recipe.judged,
+                workers=self.workers,
+                processes=self.processes,
+                at_once=self.built.at_once,
+            )
+        except Diverged as error:
+            self._mark(str(error))
+            return
         mean, ci95, _ = mean_interval(scores[:, -1])
         point = {"iteration": self.state.iteration, "mean": mean, "ci95": ci95}
         self.state.curve.append(point)

@@ -12,6 +12,9 @@ what most papers print, and unlike the one over two or three seeds it is never s
 published ± is taken as it is printed, whatever it is (for a standard deviation over three seeds that is close to a 95 %
 half-width of their mean, 1.96 s / √3 = 1.13 s); a number printed without one is taken as exact.
 
+A return is recorded after 0 … K updates: compared is the one after as many as the source says, or after one where it is
+silent, and then the number of updates is among what is assumed.
+
 Which fields of a protocol are decisive is said in `bench.protocol`. A shorter schedule changes no verdict: it is a
 label on the row, with the iterations of both.
 """
@@ -22,7 +25,7 @@ from dataclasses import dataclass, field
 
 from bench.protocol import Comparison, compare
 from bench.published import Entry
-from bench.results import Row
+from bench.results import Measured, Row
 
 WORDS = ("reproduced", "below", "not comparable", "unverified reference", "not run", "no published number")
 
@@ -35,6 +38,8 @@ class Verdict:
     """One of `WORDS`."""
     reason: str
     comparison: Comparison = field(default_factory=Comparison)
+    measured: Measured | None = None
+    """Our score that was compared; None where no seed completed or there is no record."""
     schedule: str = ""
     """The label of a row that was not trained for as long as, or not as, the published one; else empty."""
 
@@ -50,33 +55,42 @@ def verdict(row: Row | None, entry: Entry | None) -> Verdict:
         return Verdict("not run", "no record")
     schedule = _schedule(row, entry)
     if entry is None:
-        return Verdict("no published number", "metabench extension", schedule=schedule)
+        return Verdict("no published number", "nothing is published for it", Comparison(), row.measured, schedule)
     if row.first["metric"] != entry.metric:
         reason = f"published is {_article(entry.metric)}, this run measured {_article(row.first['metric'])}"
-        return Verdict("not comparable", reason, schedule=schedule)
-    comparison = compare(row.first["protocol"], entry.protocol, entry.metric)
-    word, reason = _decide(row, entry, comparison)
-    return Verdict(word, reason, comparison, schedule)
+        return Verdict("not comparable", reason, Comparison(), row.measured, schedule)
+    stated = entry.protocol.get("updates")
+    measured = row.after(stated if type(stated) is int else None)
+    comparison = compare(row.protocol(measured), entry.protocol, entry.metric)
+    word, reason = _decide(measured, row, entry, comparison)
+    return Verdict(word, reason, comparison, measured, schedule)
 
 
-def _decide(row: Row, entry: Entry, comparison: Comparison) -> tuple[str, str]:
+def _decide(measured: Measured | None, row: Row, entry: Entry, comparison: Comparison) -> tuple[str, str]:
     if entry.verification == "memory":
         return "unverified reference", "recalled, not read in the source"
     if entry.value is None:
         return "not comparable", "the source prints curves only"
     if comparison.decisive:
         return "not comparable", "published with " + "; ".join(map(str, comparison.decisive))
-    if row.measured is None or row.diverged:
+    if measured is None or row.diverged:
         return "below", f"training diverged with seed {', '.join(map(str, row.diverged))}"
-    ours, half_width = row.measured, entry.interval.half_width or 0.0
-    gap = entry.value - ours.mean
-    reach = ours.ci95 + half_width
-    silent = f"; {len(comparison.assumed)} protocol fields unstated" if comparison.assumed else ""
+    gap = entry.value - measured.mean
+    reach = measured.ci95 + (entry.interval.half_width or 0.0)
+    silent = _silent(row, comparison)
     if gap <= 0:
         return "reproduced", f"{-gap:.2f} above the published number{silent}"
     if gap <= reach:
         return "reproduced", f"{gap:.2f} lower, within both intervals (together ± {reach:.2f}){silent}"
     return "below", f"{gap:.2f} lower, beyond both intervals (together ± {reach:.2f}){silent}"
+
+
+def _silent(row: Row, comparison: Comparison) -> str:
+    """How much the source leaves open; its horizon by name, since every return grows with it."""
+    if not comparison.assumed:
+        return ""
+    horizon = f", the horizon (here {row.first['protocol'].get('horizon')}) among them"
+    return f"; {len(comparison.assumed)} protocol fields unstated{horizon if 'horizon' in comparison.assumed else ''}"
 
 
 def _schedule(row: Row, entry: Entry | None) -> str:

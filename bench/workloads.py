@@ -1,4 +1,4 @@
-"""What `metabench bench vision` times: the same work by us and by a peer, with a check that it is the same."""
+"""What `metabench peers` times: the same work by us and by a peer, with a check that it is the same."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ TOLERANCE = 1e-9
 """Largest entry of the difference of two float64 meta-gradients, relative to the largest entry."""
 SVM = {"tasks": 8, "ways": 5, "shots": 15, "width": 1600}
 PENALTY = 0.1
+
+
+class Unequal(RuntimeError):
+    """The two sides of a workload do not do the same, so their times mean nothing."""
 
 
 class Sides(NamedTuple):
@@ -85,10 +89,11 @@ class Training:
         return Sides(ours, lambda: theirs(support, query), tasks, lambda: ours(alone, slice(0, 1)))
 
     def check(self, workers: Workers) -> str:
-        """Compare the float64 gradients of two tasks; raises AssertionError where they differ."""
+        """Compare the float64 gradients of two tasks; raises Unequal where they differ."""
         both = self.sides(workers, min(2, self.recipe().meta_batch), torch.float64)
         difference = peers.largest_difference(both.ours(), both.theirs())
-        assert difference <= TOLERANCE, f"{self.algorithm} {self.benchmark}: gradients differ by {difference:.1e}"
+        if not difference <= TOLERANCE:
+            raise Unequal(f"{self.algorithm} {self.benchmark}: gradients differ by {difference:.1e}")
         return f"float64 gradients differ by {difference:.1e} of their largest entry"
 
 
@@ -114,12 +119,13 @@ class SVMHead:
         return Sides(lambda: fit_and_backward(z, lambda f: dual_optimum(f, y, ways, PENALTY)), theirs, len(z))
 
     def check(self, workers: Workers) -> str:
-        """Our dual objective must be no higher than qpth's, in float64; raises AssertionError."""
+        """Our dual objective must be no higher than qpth's, in float64; raises Unequal."""
         z, y = svm_episodes(SVM["width"])
         ours = dual_optimum(z, y, SVM["ways"], PENALTY)
         theirs = torch.stack([peers.svm_dual(f, labels, SVM["ways"], PENALTY) for f, labels in zip(z, y, strict=True)])
         lead = svm_objective(z, y, theirs) - svm_objective(z, y, ours)
-        assert lead.min() >= -1e-7, f"the dual objective is {-lead.min():.1e} above qpth's"
+        if not lead.min() >= -1e-7:
+            raise Unequal(f"the dual objective is {-lead.min():.1e} above qpth's")
         return f"dual objective below qpth's by {lead.min():.1e} to {lead.max():.1e}"
 
 
@@ -144,8 +150,10 @@ class Sampling:
         support, query = both.ours()
         one = torch.cat([support.x[0], query.x[0]])
         other = both.theirs()[0]
-        assert one.shape == other.shape, f"{tuple(one.shape)} and {tuple(other.shape)} images"
-        assert 0 <= float(other.min()) <= float(other.max()) <= 1, "pixels beyond [0, 1]"
+        if one.shape != other.shape:
+            raise Unequal(f"{tuple(one.shape)} and {tuple(other.shape)} images")
+        if not 0 <= float(other.min()) <= float(other.max()) <= 1:
+            raise Unequal("pixels beyond [0, 1]")
         return f"{one.shape[0]} images of {one.shape[-1]}×{one.shape[-1]} an episode on either side"
 
 

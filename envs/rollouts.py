@@ -10,6 +10,7 @@ import torch
 
 from algorithms.learner import Learner
 from algorithms.network import Params
+from algorithms.outer import Diverged
 from envs.advantages import advantages, baseline_features, discounted, fit, normalised
 from envs.simulator import Simulator
 from envs.variables import Bools, Floats
@@ -50,7 +51,7 @@ def roll_out(
         hint: (T, C), appended to every observation: the task, for a policy that may see it.
 
     Raises:
-        ValueError: the policy's actions are not finite.
+        Diverged: the policy's actions are not finite.
     """
     seen = [] if hint is None else [np.broadcast_to(hint[:, None], (*simulator.shape, hint.shape[1]))]
     (tasks, rollouts), horizon = simulator.shape, simulator.spec.horizon
@@ -67,6 +68,8 @@ def roll_out(
         mean, log_std = act(learner, fast, observations[:, :, t])
         actions[:, :, t] = mean + np.exp(log_std) * noise[:, :, t]
         log_probs[:, :, t] = -(0.5 * noise[:, :, t] ** 2 + log_std + 0.5 * LOG_2PI).sum(-1)
+        if not np.isfinite(actions[:, :, t][running]).all():
+            raise Diverged("a policy's actions are not finite")
         step = simulator.step(actions[:, :, t])
         rewards[:, :, t], now = step.rewards, step.observations
         if not simulator.running.any():

@@ -119,12 +119,15 @@ class Control:
 
     def roll(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Rollouts:
         """Episodes of the policy φ_update on the tasks."""
-        starts = int(np.random.SeedSequence((tasks.seed, update)).generate_state(1)[0])
-        simulator = Simulator(self.spec, tasks.variables, self.rollouts, self.threads, starts, tasks.indices)
         shape = (self.rollouts, self.spec.horizon, self.spec.action_size)
         noise = [np.random.default_rng((tasks.seed, update, i)).standard_normal(shape) for i in tasks.indices]
         hint = _flat(tasks.variables) if self.sees_task else None
-        return roll_out(simulator, learner, fast, np.stack(noise), hint)
+        return roll_out(self.simulator(tasks, update), learner, fast, np.stack(noise), hint)
+
+    def simulator(self, tasks: Tasks, update: int) -> Simulator:
+        """The simulation that those episodes run in, not yet reset."""
+        starts = int(np.random.SeedSequence((tasks.seed, update)).generate_state(1)[0])
+        return Simulator(self.spec, tasks.variables, self.rollouts, self.threads, starts, tasks.indices)
 
     def _batch(self, rollouts: Rollouts) -> Batch:
         """(T, E, H, ...) -> (T, N, ...) with N = E · H."""

@@ -18,7 +18,7 @@ from bench.checkpoint import locked
 from bench.distributed import Processes
 from bench.evaluate import evaluate
 from bench.recipes import resolve
-from bench.train import collect
+from bench.suite import collect
 
 SMALL = ["--device", "cpu", "--width", 4, "--queries", 2, "--train-queries", 2]
 TINY = [*SMALL, "--val-every", 5, "--val-tasks", 5, "--test-tasks", 7]

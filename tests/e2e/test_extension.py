@@ -1,4 +1,4 @@
-"""A new algorithm and a new data set: one page each, one line each, and every verb knows them."""
+"""A new algorithm, data set or environment: one page each, one line each, and every verb knows them."""
 
 import inspect
 import json
@@ -14,6 +14,8 @@ from algorithms.learner import Batch, Learner
 from algorithms.network import Params
 from algorithms.protonet import class_means
 from bench.cli import main
+from envs import ENVIRONMENTS
+from tests.line import Line, Points
 from vision import DATASETS
 from vision.cache import content_digest
 from vision.images import ClassImages, Dataset, check_scheme
@@ -62,10 +64,17 @@ def test_it_takes_less_than_thirty_lines(toy):
     assert len(inspect.getsource(toy).splitlines()) < 30
 
 
+def test_an_environment_does_too():
+    """The page of a specification; a world that is not MuJoCo's is half a page more."""
+    assert len(inspect.getsource(Line).splitlines()) < 35
+    assert len(inspect.getsource(Points).splitlines()) < 25
+
+
 @pytest.fixture
 def registered(monkeypatch, tmp_path):
     monkeypatch.setitem(LEARNERS, "nearest-mean", NearestMean)
     monkeypatch.setitem(DATASETS, "bars", Bars())
+    monkeypatch.setitem(ENVIRONMENTS, "line", Line())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     threads = torch.get_num_threads()
@@ -101,3 +110,24 @@ def test_the_other_verbs_know_it(capsys):
     assert "bars: 30 classes, 300 images, all readable" in capsys.readouterr().out
     assert main(["run", "nearest-meen", "bars-5w1s"]) == 2
     assert "did you mean 'nearest-mean'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "nearest-line"])
+@pytest.mark.usefixtures("registered")
+def test_an_environment_runs_through_the_command_line(algorithm, tmp_path, capsys):
+    if algorithm != "maml":
+        assert main(["run", algorithm, "line"]) == 2
+        assert "no algorithm 'nearest-line'; did you mean 'nearest-mean'?" in capsys.readouterr().err
+        return
+    small = "--iterations 4 --val-every 2 --val-tasks 4 --test-tasks 8 --meta-batch 4 --rollouts 8 --hidden 8"
+    argv = ["run", algorithm, "line", *small.split(), "--threads", "1", "--out", "out"]
+    assert main(argv) == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert (record["benchmark"], record["status"], record["metric"]) == ("line", "complete", "return")
+    assert record["protocol"]["goals"] == "U[-1,1]"
+    assert all(-6 * 4 < mean < 0 for mean in record["test"]["mean"])
+    assert main(["evaluate", "out", "--tasks", "2", "--threads", "1"]) == 0
+    assert main([*argv, "--dry-run"]) == 0
+    assert "simulation steps" in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert "line" in capsys.readouterr().out

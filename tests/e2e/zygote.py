@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import runpy
+import signal
 import sys
 import traceback
 
@@ -23,6 +24,7 @@ def child(request: dict) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.environ.update(request["env"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     if request["largest"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest"], request["largest"]))
     status = 1

@@ -22,7 +22,7 @@ from mujoco import rollout
 
 from envs import ENVIRONMENTS, Simulator
 from envs.physics import cores, load_model
-from envs.tasks import Floats
+from envs.variables import Floats
 
 TASKS, ROLLOUTS, STEPS, ROUNDS = 20, 20, 20, 5
 COUNT = TASKS * ROLLOUTS
@@ -160,4 +160,4 @@ def test_closed_loop_against_gymnasium(mode: str, sizes: tuple[int, ...]) -> Non
     rates = {size: size * max(1, 640 // size) / seconds[str(size)] for size in sizes}
     mine = COUNT * STEPS / seconds["ours"]
     print(f"\nours {mine:.0f} steps/s; {mode} { {size: round(rate) for size, rate in rates.items()} }")
-    assert mine >= 1.4 * max(rates.values())  # twice on a quiet machine; the bound leaves room for a busy one
+    assert mine >= 1.4 * max(rates.values())  # 2 is the aim; 1.94 was measured on a busy machine

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bench.protocol import NOTED, UNSTATED, VISION_FIELDS
+from bench.protocol import CONTROL_FIELDS, NOTED, UNSTATED, VISION_FIELDS
 from bench.results import Row
 from bench.verdict import WORDS, verdict
-from tests.synthetic import entry, record
+from tests.synthetic import control_record, entry, record
 
 TASKS = 20
 MEANS = st.floats(0.2, 0.8)
@@ -96,3 +96,24 @@ def test_reproduced_means_ours_reaches_the_published_interval(
     assume(abs(lead) > 1e-9)
     if level != "memory":
         assert found.word == ("reproduced" if lead > 0 else "below")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    field=st.sampled_from(sorted(set(CONTROL_FIELDS) - NOTED)),
+    stated=st.sets(st.sampled_from(sorted(CONTROL_FIELDS))),
+    data=st.data(),
+    value=st.floats(-500, 500),
+)
+def test_a_return_is_never_decided_where_a_decisive_field_differs(
+    field: str, stated: set[str], data: st.DataObject, value: float
+) -> None:
+    mine = control_record()
+    theirs = {f: mine["protocol"][f] if f in stated else UNSTATED for f in CONTROL_FIELDS}
+    # Of the numbers of updates, those differ after which no score was recorded.
+    taken = range(len(mine["test"]["updates"])) if field == "updates" else [mine["protocol"][field]]
+    theirs[field] = data.draw(VALUES[CONTROL_FIELDS[field]].filter(lambda v: v not in taken))
+    found = verdict(Row((mine,)), entry(value, 50.0, metric="return", protocol=theirs))
+    assert found.word == "not comparable"
+    assert field in {d.field for d in found.comparison.decisive}
+    assert set(found.comparison.assumed) == {f for f in CONTROL_FIELDS if theirs[f] == UNSTATED}

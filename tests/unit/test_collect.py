@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from algorithms import Batch, Categorical, Network, ProtoNet
-from bench.train import collect
+from bench.suite import collect
 
 
 class Interactive:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import MAML, Gaussian, Learner, Network, adapt
+from algorithms import MAML, Diverged, Gaussian, Learner, Network, adapt
 from algorithms.network import Params
 from envs import ENVIRONMENTS, Simulator, Spec
 from envs.advantages import advantages, baseline_features, discounted, normalised
@@ -249,7 +249,7 @@ def test_weigh_is_the_plain_loop(fails: set[tuple[int, int, int]]) -> None:
 def test_a_policy_that_is_not_finite_is_named() -> None:
     learner, fast = constant(float("nan"), 0.0)
     simulator = Simulator(Line(), {"place": [0.25]}, 1, 1)
-    with pytest.raises(ValueError, match="the action of task 0, rollout 0 is not finite"):
+    with pytest.raises(Diverged, match="a policy's actions are not finite"):
         roll_out(simulator, learner, fast, np.zeros((1, 1, 6, 1)))
 
 

@@ -10,8 +10,9 @@ import torch
 from algorithms import Workers, adapt
 from bench.build import build
 from bench.distributed import Processes
-from bench.evaluate import evaluate, scores_by_update
+from bench.evaluate import evaluate
 from bench.recipes import resolve
+from bench.suite import scores_by_update
 from vision import DATASETS
 from vision.glyphs import Glyphs
 

@@ -14,7 +14,8 @@ import pytest
 
 from bench.board import assemble
 from bench.charts import Reproduction, Series, lines, scatter
-from bench.page import html, learning_curve
+from bench.page import html
+from bench.page_detail import learning_curve
 from tests.synthetic import record, write
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published.yaml"
@@ -35,6 +36,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return html(assemble(results))
 
 
+def details(page: str) -> list[str]:
+    """What the rows open to."""
+    return re.findall(r'<script type="text/plain" id="text\d+">(.*?)</script>', page, re.S)
+
+
 class Tags(HTMLParser):
     """Counts opened and closed tags, and collects what would load something."""
 
@@ -44,24 +50,25 @@ class Tags(HTMLParser):
         self.loads: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "input", "br"):
+        if tag not in ("meta", "input", "br", "path", "use", "img"):
             self.open.append(tag)
         self.loads += [
             value or "" for name, value in attrs if name in ("src", "srcset", "data") or name.startswith("on")
         ]
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
+        self.loads += [v or "" for k, v in attrs if k == "xlink:href" and not (v or "").startswith("#")]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
 def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
-    tags = Tags()
-    tags.feed(page)
-    assert tags.open == []
-    assert tags.loads == []
+    for part in (page, *details(page)):
+        tags = Tags()
+        tags.feed(part)
+        assert tags.open == []
+        assert tags.loads == []
     assert "<link" not in page
     assert "@import" not in page
 
@@ -69,7 +76,7 @@ def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
 def test_only_the_pages_own_script_may_run(page: str) -> None:
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'" in page
+    assert f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'; " in page
 
 
 def test_each_row_has_its_verdict_in_words_and_its_details(page: str) -> None:
@@ -84,9 +91,12 @@ def test_each_row_has_its_verdict_in_words_and_its_details(page: str) -> None:
 
 def test_every_chart_is_well_formed(page: str) -> None:
     charts = re.findall(r"<svg.*?</svg>", page, re.S)
-    assert len(charts) == 6  # learning curve; two adaptation curves; two of seeds; the scatter
+    # A learning curve, two adaptation curves, two of seeds; the scatter; a mean and a profile, and one comparison.
+    assert len(charts) == 9
     for chart in charts:
         ElementTree.fromstring(chart)
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(names) == len(set(names))
 
 
 def test_points_that_are_no_numbers_are_left_out_of_a_curve() -> None:
@@ -94,6 +104,26 @@ def test_points_that_are_no_numbers_are_left_out_of_a_curve() -> None:
     assert learning_curve({"curve": curve}, 100.0) == [(1, 50.0, 10.0)]
     assert learning_curve({"curve": "none"}, 100.0) == []
     assert learning_curve({}, 100.0) == []
+
+
+def test_a_long_curve_is_thinned() -> None:
+    curve = [{"iteration": i, "mean": 0.5, "ci95": 0.1} for i in range(1001)]
+    points = learning_curve({"curve": curve}, 100.0)
+    assert len(points) == 167
+    assert [p[0] for p in points[:3]] == [0, 6, 12]
+
+
+def test_seeds_stand_beside_their_mean_with_both_intervals(tmp_path: Path) -> None:
+    shutil.copy(PUBLISHED, tmp_path / "published.yaml")
+    write(tmp_path, *(record(seed=s, mean=0.9865 + s / 1000, spread=0.01) for s in range(3)))
+    (detail,) = details(html(assemble(tmp_path)))
+    assert "Test of each seed, ± 95 % over tasks; all 3: ± 0.08 over tasks, ± 0.25 over seeds" in detail
+    svg = ElementTree.fromstring(re.findall(r'<svg[^>]*aria-label="Seeds".*?</svg>', detail)[0])
+    assert [g.findtext("title") for g in svg.findall("g") if g.findtext("title")] == [
+        "seed 0", "seed 1", "seed 2", "all seeds, over tasks", "all seeds, over seeds",
+    ]  # fmt: skip
+    heights = [abs(float(e.get("y1", "nan")) - float(e.get("y2", "nan"))) for e in svg.findall("g/line")][-5:]
+    assert heights[4] / heights[3] == pytest.approx(0.2484 / 0.0801, rel=0.02)
 
 
 def test_a_line_runs_through_its_points() -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from bench.board import assemble
+from bench.markdown import code, escape, markdown
 from bench.records import file_name
-from bench.report import code, escape, report_command
+from bench.report import report_command
 from bench.results import read
-from tests.synthetic import record, write
+from tests.synthetic import control_record, record, speed_record, write
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published.yaml"
 RECORDS = (
@@ -80,7 +82,11 @@ def test_every_verdict_is_counted_and_explained(results: Path) -> None:
     assert "Verdicts: reproduced 1, below 3, unverified reference 1, not run " in text
     assert ", no published number 1.\n" in text
     assert cells(results, "meta-sgd | omniglot-20w1s")[4] == "**unverified reference**"
-    assert cells(results, "metaoptnet | omniglot-5w1s")[3:6] == ["–", "**no published number**", "metabench extension"]
+    assert cells(results, "metaoptnet | omniglot-5w1s")[3:6] == [
+        "–",
+        "**no published number**",
+        "nothing is published for it",
+    ]
     assert cells(results, "maml-fo | mini-imagenet-5w1s")[2] == "diverged"
     assert "### protonet omniglot-5w1s paper: below\n" in text
     assert "- Label: short schedule: 4000 iterations, published 60000.\n" in text
@@ -157,7 +163,7 @@ def test_no_record_at_all(tmp_path: Path) -> None:
 def test_records_are_averaged_only_where_the_whole_protocol_agrees(tmp_path: Path) -> None:
     other = {"data_digest": "1" * 64}
     write(tmp_path, *(record(seed=s, mean=0.9, protocol=other if s == 2 else None) for s in range(3)))
-    rows, refused = read(tmp_path / "records")
+    rows, _, refused = read(tmp_path / "records")
     assert sorted([r["seed"] for r in row.records] for row in rows) == [[0, 1], [2]]
     assert refused == []
 
@@ -194,6 +200,12 @@ def within(part: str, **fields: Any) -> Callable[[dict[str, Any]], None]:
         (within("test", ci95=[0.1]), "test has not one mean and one interval for each number of updates"),
         (change(per_task=[10**400] * 600), "per_task holds something else than finite numbers"),
         (change(per_task=[0.9] * 599), "it has 599 scores, its protocol 600 test tasks"),
+        (within("test", updates=[0, 1.5]), "test.updates is [0, 1.5], expected up to 100 rising whole numbers"),
+        (within("test", updates=[1, 0]), "test.updates is [1, 0], expected up to 100 rising whole numbers"),
+        (change(status="diverged: " + "x" * 1000), "status is 'diverged: xxx"),
+        (change(curve=[{}] * 10_001), "its curve has 10001 points, more than 10000"),
+        (within("provenance", packages=["torch"]), "provenance.packages holds something else than names with versions"),
+        (within("provenance", packages={"torch": "9" * 201}), "provenance.packages holds something else"),
         (within("test", mean=[0.2, 1.2]), "an accuracy lies outside 0 … 1"),
         (within("test", mean=[0.2, 0.99]), "its mean or interval is not that of its 600 tasks"),
         (within("test", ci95=[0.2, 0.0001]), "its mean or interval is not that of its 600 tasks"),
@@ -203,19 +215,20 @@ def within(part: str, **fields: Any) -> Callable[[dict[str, Any]], None]:
     ],
 )
 def test_a_bad_record_is_set_aside_and_the_rest_is_built(
-    results: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[dict[str, Any]], None], reason: str
+    results: Path, spoil: Callable[[dict[str, Any]], None], reason: str
 ) -> None:
     good = record("anil", mean=0.96)
     path = results / "records" / file_name(good)
     spoil(good)
     path.write_text(json.dumps(good))
-    assert report(results) == 1
-    assert f"metabench: record set aside: {path.name}: {reason}" in capsys.readouterr().err
-    text = page(results)
+    board = assemble(results)
+    ((file, why),) = board.refused
+    assert (file, why[: len(reason)]) == (path.name, reason)
+    text = markdown(board)
     assert "## Records set aside\n" in text
     assert "<script" not in text
     assert "| anil | omniglot-5w1s | 96.00" not in text
-    assert cells(results, "protonet | omniglot-5w1s")[2] == "97.50 ± 0.12"
+    assert "| protonet | omniglot-5w1s | 97.50 ± 0.12 |" in text
 
 
 @pytest.mark.parametrize(
@@ -231,22 +244,140 @@ def test_a_bad_record_is_set_aside_and_the_rest_is_built(
 )
 def test_a_file_that_is_no_record_is_set_aside(results: Path, content: bytes, reason: str) -> None:
     (results / "records" / "a_<img src=x onerror=alert(1)>.json").write_bytes(content)
-    assert report(results) == 1
-    aside = page(results).split("## Records set aside\n")[1]
+    aside = markdown(assemble(results)).split("## Records set aside\n")[1]
     assert aside.strip().startswith("- <code>a&#95;&#60;img src=x onerror=alert(1)&#62;.json</code>: ")
     assert reason in aside
+
+
+def test_the_exit_status_and_a_line_say_that_a_record_was_set_aside(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results / "records" / "b.json").write_text("{")
+    (results / "records" / "a.json").write_text('{"schema": 2}')
+    assert report(results) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "metabench: record set aside: a.json: has schema 2, this version reads 1"
+    assert said[1].startswith("metabench: record set aside: b.json: is not readable JSON")
+    for name in ("leaderboard.md", "leaderboard.html"):
+        assert "97.50 ± 0.12" in (results / name).read_text(encoding="utf-8")
 
 
 def test_a_link_is_not_followed(results: Path, tmp_path: Path) -> None:
     outside = tmp_path / "secret.txt"
     outside.write_text("{}")
     (results / "records" / "link.json").symlink_to(outside)
-    assert read(results / "records")[1] == [("link.json", "is not a plain file")]
+    assert read(results / "records").refused == [("link.json", "is not a plain file")]
 
 
 def test_other_kinds_of_records_are_left_alone(results: Path) -> None:
-    (results / "records" / "speed.json").write_text('{"schema": 1, "kind": "peers"}')
+    (results / "records" / "more.json").write_text('{"schema": 1, "kind": "pears"}')
+    assert read(results / "records").refused == []
+
+
+def test_a_file_that_is_too_large_is_not_read(results: Path) -> None:
+    with (results / "records" / "huge.json").open("w") as file:
+        file.truncate(32 * 2**20 + 1)
+    assert read(results / "records").refused == [("huge.json", "is larger than 32 MiB")]
+
+
+def test_speed_has_its_section(results: Path) -> None:
+    (results / "records" / "speed_vision.json").write_text(json.dumps(speed_record("maml <b>")))
     assert report(results) == 0
+    line = (
+        "| maml &#60;b&#62; | learn2learn | 1.40 × (1.31 to 1.52) | 41.2 tasks/s | 29.5 tasks/s "
+        "| cpu: Imaginary 1000, 2 threads | cccccccccccc | speed&#95;vision.json |"
+    )
+    assert line in page(results)
+    html = (results / "leaderboard.html").read_text(encoding="utf-8")
+    assert "<td>maml &lt;b&gt;</td><td>learn2learn</td><td>1.40 × (1.31 to 1.52)</td><td>41.2 tasks/s</td>" in html
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"rows": "fast"}, "rows is 'fast', expected up to 200 workloads"),
+        ({"rows": [{}] * 201}, "rows is [{}, "),
+        ({"rows": [{"workload": "", "peer": "p"}]}, "a row compares '' with 'p', no names"),
+        ({"suite": 3}, "suite is 3, expected a short text"),
+        ({"provenance": None}, "lacks its provenance"),
+        ({"provenance": {"command": "c", "device": 3, "commit": "c"}}, "provenance.device is 3, expected a text"),
+    ],
+)
+def test_a_bad_record_of_speed_is_set_aside(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
+    (tmp_path / "speed.json").write_text(json.dumps(speed_record() | fields))
+    ((file, why),) = read(tmp_path).refused
+    assert (file, why[: len(reason)]) == ("speed.json", reason)
+
+
+@pytest.mark.parametrize(
+    "ratio", [None, {"min": 1.0}, {"min": 2, "median": 1, "max": 3}, {"min": 0, "median": 1, "max": 1}]
+)
+def test_a_ratio_is_positive_and_in_its_range(tmp_path: Path, ratio: Any) -> None:
+    (tmp_path / "speed.json").write_text(json.dumps(speed_record("w", ratio=ratio)))
+    assert read(tmp_path).refused[0].reason.startswith("the ratio of w is ")
+
+
+def test_both_horizons_stand_beside_a_number_that_states_none(tmp_path: Path) -> None:
+    shutil.copy(PUBLISHED, tmp_path / "published.yaml")
+    write(
+        tmp_path,
+        control_record("maml", "cheetah-dir", means=(-10.0, 100.0, 500.0)),
+        control_record("maml", "cheetah-dir-200", means=(-20.0, 200.0, 500.0)),
+        control_record("oracle", "cheetah-dir", means=(400.0,)),
+        control_record("maml-promp", "cheetah-dir"),
+    )
+    assert report(tmp_path) == 0
+    reference = "170.4 ± 21 std of 3 seeds (Raghu et al. 2020 (re-run), Table 2)"
+    assert cells(tmp_path, "maml | cheetah-dir")[2:6] == [
+        "100.00 ± 18.83 after 1 update",
+        reference,
+        "**below**",
+        "70.40 lower, beyond both intervals (together ± 39.83); 9 protocol fields unstated, the horizon (here 100) "
+        "among them",
+    ]
+    assert cells(tmp_path, "maml | cheetah-dir-200")[2:5] == [
+        "200.00 ± 18.83 after 1 update",
+        reference,
+        "**reproduced**",
+    ]
+    assert "the horizon (here 200) among them" in cells(tmp_path, "maml | cheetah-dir-200")[5]
+    assert cells(tmp_path, "oracle | cheetah-dir")[2:5] == [
+        "400.00 ± 18.83 after 0 updates",
+        "–",
+        "**no published number**",
+    ]
+    assert cells(tmp_path, "maml-promp | cheetah-dir")[3] == "–"
+    assert (
+        "- Not stated by the source, assumed as here: observations, goals, horizon, action scaling, rollouts, updates"
+        in (page(tmp_path))
+    )
+    assert "| maml | cheetah-dir | 170.4" not in page(tmp_path)  # not among what was not run
+
+
+def test_a_return_is_no_percentage(tmp_path: Path) -> None:
+    shutil.copy(PUBLISHED, tmp_path / "published.yaml")
+    write(tmp_path, *(control_record(seed=s, means=(0.0, 100.0 + s, 120.0 + s)) for s in range(3)))
+    assert report(tmp_path) == 0
+    assert cells(tmp_path, "maml | cheetah-dir")[2] == "101.00 ± 18.83 (± 2.48 over 3 seeds) after 1 update"
+    html = (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+    body = html.split("<h2>Overview</h2>")[1].split("<details>")[0]
+    assert "mean return of a test task" in body
+    assert "%" not in body.replace("95 %", "").split("<script>")[0].replace('width="100%"', "")
+
+
+def test_figures_of_a_record_are_shown(results: Path) -> None:
+    stem = file_name(RECORDS[0]).removesuffix(".json")
+    folder = results / "figures"
+    folder.mkdir()
+    (folder / f"{stem}.gif").write_bytes(b"GIF89a and more")
+    for other, content in (("protonet", b"<svg onload=alert(1)>"), ("metaoptnet", b"GIF89a" + bytes(2_000_000))):
+        name = file_name(record(other, mean=0.975 if other == "protonet" else 0.96))
+        (folder / name.replace(".json", ".gif")).write_bytes(content)
+    assert report(results) == 0
+    assert f"![Adaptation to a test task, seed 0](figures/{stem}.gif)" in page(results)
+    html = (results / "leaderboard.html").read_text(encoding="utf-8")
+    assert html.count("<img ") == 1
+    assert 'src="data:image/gif;base64,R0lGODlhIGFuZCBtb3Jl"' in html
 
 
 def test_text_of_a_record_does_nothing_in_the_page(results: Path) -> None:
@@ -265,7 +396,8 @@ def test_text_of_a_record_does_nothing_in_the_page(results: Path) -> None:
     assert "http://" not in text.replace("https://", "")
     assert "&#42;&#42;bold&#42;&#42; www&#46;evil.example \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER}" in text
     html = (results / "leaderboard.html").read_text(encoding="utf-8")
-    assert html.count("<script") == 1
+    assert html.count("<script>") == 1
+    assert html.count("<script") == html.count('<script type="text/plain" id="text') + 1
     assert "x`|&lt;/code&gt;&lt;script&gt;alert(1)&lt;/script&gt; # heading" in html
     columns = {line.count(" | ") for line in text.split("## Provenance\n")[1].splitlines() if line.startswith("| ")}
     assert columns == {7}

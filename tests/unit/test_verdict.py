@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from bench.protocol import Difference, compare
+from bench.protocol import CONTROL_FIELDS, Difference, compare
 from bench.published import Entry, Interval
 from bench.recipes import resolve
 from bench.results import T975, Row, summarise
 from bench.verdict import WORDS, verdict
-from tests.synthetic import entry, half_width, protocol_of, record, row
+from tests.synthetic import control_record, entry, half_width, protocol_of, record, row
 
 WIDTH = half_width(0.02)
 """± of a made-up record over its 600 tasks: 0.16 %."""
@@ -123,7 +124,7 @@ def test_a_field_that_the_record_lacks_is_a_difference() -> None:
 def test_words_without_a_comparison() -> None:
     assert verdict(None, entry()).word == "not run"
     assert verdict(row(), None).word == "no published number"
-    assert verdict(row(), None).reason == "metabench extension"
+    assert verdict(row(), None).reason == "nothing is published for it"
     curves = entry(None, None)
     assert (verdict(row(), curves).word, verdict(row(), curves).reason) == (
         "not comparable",
@@ -167,12 +168,20 @@ def test_a_short_schedule_is_a_label_and_no_difference(schedule: str, published:
 
 def test_intervals_over_tasks_and_over_seeds_by_hand() -> None:
     """Two seeds on two tasks: task means 0.6 and 0.8, seed means 0.65 and 0.75."""
-    mine = [{"per_task": [0.5, 0.8], "seed": 0}, {"per_task": [0.7, 0.8], "seed": 1}]
+    test = {"updates": [0, 1], "mean": [0.2, 0.3], "ci95": [0.02, 0.04]}
+    mine = [
+        {"per_task": [0.5, 0.8], "seed": 0, "test": test},
+        {"per_task": [0.7, 0.8], "seed": 1, "test": {**test, "mean": [0.6, 0.7], "ci95": [0.06, 0.08]}},
+    ]
     found = summarise(mine, 100.0)
     assert found.mean == pytest.approx(70.0)
     assert found.ci95 == pytest.approx(1.96 * 10.0)  # s = 14.142, √2
     assert found.seeds_ci95 == pytest.approx(12.706 * 5.0)  # s = 7.071, √2
-    assert found.seeds == 2
+    assert (found.seeds, found.updates) == (2, 1)
+    before = summarise(mine, 100.0, 0)
+    assert (before.mean, before.ci95, before.updates) == pytest.approx((40.0, 4.0, 0))
+    assert before.seeds_ci95 == pytest.approx(12.706 * 20.0)  # s = 28.284, √2
+    assert summarise(mine, 100.0, 7) == summarise(mine, 100.0, 1) == found
 
 
 def test_quantiles_are_students() -> None:
@@ -186,3 +195,34 @@ def test_the_published_spread_over_seeds_is_taken_as_printed() -> None:
     found: Row = row(record(mean=0.981))
     assert verdict(found, reference).word == "reproduced"
     assert verdict(row(record(mean=0.980)), reference).word == "below"
+
+
+CONTROL = dict.fromkeys(CONTROL_FIELDS, "unstated") | {"environment": "cheetah-dir"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "updates", "word"),
+    [("unstated", 1, "reproduced"), (1, 1, "reproduced"), (2, 2, "below"), (0, 0, "below")],
+)
+def test_a_return_is_compared_after_the_published_number_of_updates(stated: Any, updates: int, word: str) -> None:
+    mine = row(control_record(means=(-10.0, 160.0, 120.0, 300.0), spread=10.0))
+    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "updates": stated})
+    found = verdict(mine, reference)
+    assert found.measured is not None
+    assert (found.measured.updates, found.word) == (updates, word)
+    assert ("updates" in found.comparison.assumed) is (stated == "unstated")
+    assert found.comparison.decisive == ()
+
+
+def test_a_return_that_was_not_recorded_after_so_many_updates_is_not_comparable() -> None:
+    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "updates": 5})
+    found = verdict(row(control_record()), reference)
+    assert (found.word, found.reason) == ("not comparable", "published with updates 5, here 1")
+    assert found.measured is not None
+    assert found.measured.mean == 160.0
+
+
+def test_another_horizon_is_another_task() -> None:
+    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "horizon": 200})
+    found = verdict(row(control_record()), reference)
+    assert (found.word, found.reason) == ("not comparable", "published with horizon 200, here 100")
