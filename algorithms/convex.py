@@ -56,31 +56,28 @@ def ridge(
     targets: Tensor,
     penalty: Tensor | float,
     weights: Tensor | None = None,
-    prior: Tensor | None = None,
 ) -> Tensor:
-    """argmin_W Σ_n w_n‖W z_n − t_n‖² + λ‖W − prior‖², per task.
+    """argmin_W Σ_n w_n‖W z_n − t_n‖² + λ‖W‖², per task.
 
     Args:
         features: (T, N, D). targets: (T, N, K). penalty: λ > 0, a number, () or (T,).
         weights: (T, N), all ≥ 0 (not checked); 1 where None. A negative weight rewards error: the problem
             is unbounded as soon as it outweighs λ, and this would return a saddle point.
-        prior: (T or 1, K, D), what W shrinks to; 0 where None.
 
     Returns:
         W (T, K, D), differentiable in every tensor.
     """
     z, t = features.double(), targets.double()
-    residual = t if prior is None else t - z @ prior.double().mT
     weighted = z if weights is None else z * weights.double().unsqueeze(-1)
     lam = penalty.double().reshape(-1, 1, 1) if isinstance(penalty, Tensor) else penalty
     examples, width = z.shape[1:]  # solve_ex: without the host's wait for an error code
-    delta: Tensor
+    found: Tensor
     if examples < width:
-        right = residual if weights is None else residual * weights.double().unsqueeze(-1)
-        delta = torch.linalg.solve_ex(weighted @ z.mT + lam * identity(z, examples), right).result.mT @ z
+        right = t if weights is None else t * weights.double().unsqueeze(-1)
+        found = torch.linalg.solve_ex(weighted @ z.mT + lam * identity(z, examples), right).result.mT @ z
     else:
-        delta = torch.linalg.solve_ex(weighted.mT @ z + lam * identity(z, width), weighted.mT @ residual).result.mT
-    return (delta if prior is None else delta + prior.double()).to(features.dtype)
+        found = torch.linalg.solve_ex(weighted.mT @ z + lam * identity(z, width), weighted.mT @ t).result.mT
+    return found.to(features.dtype)
 
 
 def identity(like: Tensor, size: int) -> Tensor:

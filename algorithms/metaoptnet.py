@@ -8,7 +8,7 @@ times a learned scale γ. The problems themselves are in `algorithms.convex`.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from algorithms.convex import crammer_singer, one_hot, ridge
 from algorithms.learner import Batch, Learner
@@ -24,8 +24,7 @@ class MetaOptNet(Learner):
     Args:
         head: "svm" (Crammer & Singer) or "ridge". Control is always ridge (see `_control_rule`).
         penalty: C for "svm", λ for "ridge"; the paper's where None.
-        temperature: control only, the advantage in standard deviations that multiplies a weight by e.
-        largest: control only, where the weights are cut off (20 in Peng et al., 2019).
+        inner_lr: control only, the rate that γ multiplies.
     """
 
     reads = "features"
@@ -39,8 +38,7 @@ class MetaOptNet(Learner):
         *,
         head: str = "svm",
         penalty: float | None = None,
-        temperature: float = 1.0,
-        largest: float = 20.0,
+        inner_lr: float = 1.0,
         norm: str = "transductive",
     ) -> None:
         super().__init__(network, norm=norm)
@@ -48,12 +46,11 @@ class MetaOptNet(Learner):
             raise ValueError(f"head is {head!r}; choose one of {', '.join(PENALTIES)}")
         self.solver = head
         self.penalty = PENALTIES[head] if penalty is None else penalty
-        self.temperature = temperature
-        self.largest = largest
+        self.inner_lr = inner_lr
         self.scale = nn.Parameter(torch.ones(()))
 
     def rule(self, fast: Params, support: Batch) -> Params:
-        """The head's optimum on the support, whatever the head was (in control, shrunk to what it was)."""
+        """The head's optimum on the support, whatever the head was (in control, a step from it)."""
         if support.ways == 0:
             return self._control_rule(fast, support)
         if self.solver == "svm":
@@ -66,37 +63,22 @@ class MetaOptNet(Learner):
         return fast | {"head.weight": self.scale * weight, "head.bias": weight.new_zeros(weight.shape[:2])}
 
     def _control_rule(self, fast: Params, support: Batch) -> Params:
-        """Advantage-weighted ridge regression of the actions on the features, shrunk to the head in hand.
+        """Advantage-weighted ridge regression: the head's move is that of what paid off on the features.
 
-        The form that "the optimum of a convex problem" takes for a policy with a linear mean: the update of
-        advantage-weighted regression (Peng, Kumar, Zhang & Levine, 2019) maximises Σ exp(A/temperature)
-        log π(a | s), which for a Gaussian is a weighted least-squares problem in the head. Its weights are
-        positive, so it stays convex, where REINFORCE's signed advantages would not. Advantages are constants,
-        normalised per task; weights are cut off as there, and scaled to mean 1, so that λ counts examples.
-        A constant 1 joins the features for the bias. The prior is the head in hand, φ_k (the meta-head before
-        any update), and without it a linear policy would forget what the meta-learner knows. γ is the learned
-        fraction of the way to the optimum. **A metabench extension: no number was published for it.**
+        The form that "the optimum of a convex problem" takes for a policy with a linear mean μ(s) = W z(s): the head
+        moves by rate · γ · argmin_Δ Σ ‖A (a − μ(s)) − Δ z(s)‖² + λ‖Δ‖². Without λ that is the natural policy gradient
+        of the head (Kakade, 2001; Peters & Schaal, 2008, "compatible features"): noise that paid off is made the
+        mean. It is convex whatever the sign of an advantage, and it keeps the head in hand, φ_k (the meta-head before
+        any update). To fit the actions themselves, as advantage-weighted regression does (Peng et al., 2019), cannot
+        be meta-learned: the fit forgets the meta-head, which then drifts where the data come from. A constant 1 joins
+        the features for the bias. **A metabench extension: no number was published for it.**
         """
         features = torch.cat([support.x, support.x.new_ones(*support.x.shape[:2], 1)], -1)
-        prior = torch.cat([fast["head.weight"], fast["head.bias"].unsqueeze(-1)], -1)
-        weights = advantage_weights(support, self.temperature, self.largest)
-        optimum = ridge(features, support.y, self._control_penalty(), weights, prior)
-        head = prior + self.scale * (optimum - prior)
+        head = torch.cat([fast["head.weight"], fast["head.bias"].unsqueeze(-1)], -1)
+        paid = support.w.detach().unsqueeze(-1) * (support.y - features @ head.mT)
+        head = head + self.inner_lr * self.scale * ridge(features, paid, self._control_penalty(), support.valid)
         return fast | {"head.weight": head[..., :-1], "head.bias": head[..., -1]}
 
     def _control_penalty(self) -> float:
         """λ: an SVM's C is the price of errors, so its inverse is the price of weights."""
         return self.penalty if self.solver == "ridge" else 1 / self.penalty
-
-
-def advantage_weights(support: Batch, temperature: float, largest: float) -> Tensor:
-    """min(exp(normalised advantage / temperature), largest), scaled to mean 1 per task: (T, N), all > 0.
-
-    Mean and standard deviation are those of the examples that count; an example that does not weighs 0.
-    """
-    advantages = support.w.detach()
-    centred = advantages - support.mean(advantages).unsqueeze(1)
-    std = support.mean(centred.square()).sqrt().unsqueeze(1)
-    weights = torch.exp(centred / (std + 1e-8) / temperature).clamp(max=largest)
-    weights = weights / support.mean(weights).unsqueeze(1)
-    return weights if support.valid is None else weights * support.valid

@@ -24,6 +24,7 @@ from bench.check_decide import ALPHA, holm, score_p, speed_p, trace_fault
 from bench.check_report import Finding, markdown, status, table, write_junit
 from bench.check_rows import Row, rows
 from bench.recipe import RecipeError
+from bench.terminal import wide
 
 SLOWER = 0.15
 """Margin of a speed. Half of the 30 % that must be caught: a ratio to the yardstick drifts by a few percent."""
@@ -64,7 +65,7 @@ def check(arguments: list[str]) -> int:
     if not chosen:
         names = ", ".join(row.name for row in rows())
         raise RecipeError(f"no row has {' or '.join(map(repr, command.only))} in its name; the rows are: {names}")
-    console = Console()
+    console = wide()
     keep_freed_memory()
     if command.update:
         return update(chosen, command.baselines, console)

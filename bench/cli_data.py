@@ -19,6 +19,7 @@ from bench import data as actions
 from bench import recipes_control
 from bench.recipe import RecipeError
 from bench.recipes import BENCHMARKS, VARIANTS, benchmark_names
+from bench.terminal import wide
 from envs import ENVIRONMENTS
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
@@ -33,7 +34,7 @@ class ListCommand:
 def list_all(arguments: list[str]) -> int:
     """metabench list."""
     tyro.cli(ListCommand, args=arguments, prog="metabench list")
-    console = Console()
+    console = wide()
     algorithms = _table("algorithms", "name", "rule", "paper")
     for name, kind in LEARNERS.items():
         algorithms.add_row(name, escape(rule_of(kind)), escape(paper_of(kind)))
@@ -110,7 +111,7 @@ class ListData:
 
     def act(self) -> None:
         """Print the table."""
-        show_data(Console())
+        show_data(wide())
 
 
 @dataclasses.dataclass(frozen=True)

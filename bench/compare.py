@@ -22,6 +22,7 @@ from bench.compare_table import JSON_SCHEMA, as_json, table
 from bench.records import write_record
 from bench.results import SCALE, T975, Row
 from bench.statistics import Floats, Interval, Resampled, mean_interval, probability_of_improvement, resample
+from bench.terminal import wide
 
 TASK_FIELDS = (
     "dataset", "split", "data_digest", "ways", "shots", "queries", "within_group_test", "rotations_test", "image_size",
@@ -75,7 +76,7 @@ def compare_command(arguments: list[str]) -> int:
         raise CompareError(f"nothing in common: {a.path} has {names(a)}; {b.path} has {names(b)}")
     found = [compared(*pair) for pair in pairs]
     total = overall(pairs)
-    console = Console()
+    console = wide()
     console.print(table(found, total, str(a.path), str(b.path)))
     for name in alone:
         console.print(f"on one side only: {name}", markup=False, highlight=False, soft_wrap=True)

@@ -32,7 +32,7 @@ class Recipe:
     """"paper", or "short": fewer iterations, for a CPU; a run whose flags change its recipe is filed as "custom"."""
 
     inner_lr: float = 0.01
-    """Inner learning rate; Meta-SGD's initial one."""
+    """Inner learning rate; Meta-SGD's initial one; MetaOptNet's in control."""
     inner_steps: int = 1
     """Updates of a task while training."""
     test_steps: int = 1

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from algorithms import Batch, Gaussian, Learner, trust_region
+from algorithms.convex import ridge
 from algorithms.surrogate import Piece, surrogate
 from tests.control import assert_padding_does_not_matter, assert_steps_stay_inside, assert_worse_is_refused
 from tests.policies import meta_batch, policy
@@ -90,7 +91,7 @@ def all_count_in_the_curvature(patch: pytest.MonkeyPatch) -> None:
 
 
 def all_count_in_the_convex_head(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.metaoptnet.advantage_weights", lambda support, *_: torch.ones_like(support.w))
+    patch.setattr("algorithms.metaoptnet.ridge", lambda z, t, penalty, weights: ridge(z, t, penalty))
 
 
 def no_check_of_the_kl(patch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.convex import crammer_singer, ridge
+from algorithms.convex import crammer_singer
 from algorithms.learner import Batch, adapt
 from algorithms.likelihood import Categorical, Gaussian
-from algorithms.metaoptnet import MetaOptNet, advantage_weights
+from algorithms.metaoptnet import MetaOptNet
 from algorithms.network import Network, Params, linear
 
 
@@ -149,45 +147,57 @@ def test_an_unknown_head_is_refused_by_name() -> None:
 # Control ----------------------------------------------------------------------------------------------------
 
 
-def test_control_is_weighted_ridge_shrunk_to_the_meta_head() -> None:
-    learner, support = policy(), transitions(3, 40)
+def test_control_moves_the_head_by_the_ridge_regression_of_noise_that_paid_off() -> None:
+    learner, support = policy(inner_lr=0.5), transitions(3, 40)
     fast = adapt(learner, [support])
     z = learner.network.features(learner.begin(), support.x).detach().numpy()
     head = learner.network.head
-    prior = np.concatenate([head.weight.detach().numpy(), head.bias.detach().numpy()[:, None]], 1)
+    before = np.concatenate([head.weight.detach().numpy(), head.bias.detach().numpy()[:, None]], 1)
     for task in range(3):
-        a = support.w[task].numpy()
-        w = np.minimum(np.exp((a - a.mean()) / a.std()), 20)
-        w = np.diag(w / w.mean())
         x = np.concatenate([z[task], np.ones((40, 1))], 1)
-        left, right = x.T @ w @ x + 2 * np.eye(7), x.T @ w @ support.y[task].numpy() + 2 * prior.T
-        expected = np.linalg.solve(left, right).T
-        np.testing.assert_allclose(fast["head.weight"][task].detach().numpy(), expected[:, :-1], atol=1e-8)
-        np.testing.assert_allclose(fast["head.bias"][task].detach().numpy(), expected[:, -1], atol=1e-8)
+        paid = support.w[task].numpy()[:, None] * (support.y[task].numpy() - x @ before.T)
+        expected = before + 0.5 * np.linalg.solve(x.T @ x + 2 * np.eye(7), x.T @ paid).T
+        np.testing.assert_allclose(fast["head.weight"][task].detach().numpy(), expected[:, :-1], atol=1e-12)
+        np.testing.assert_allclose(fast["head.bias"][task].detach().numpy(), expected[:, -1], atol=1e-12)
 
 
-def test_control_takes_the_learned_fraction_of_the_way_from_the_head_in_hand() -> None:
+def test_control_without_a_penalty_is_the_natural_gradient_of_the_head() -> None:
+    """F⁻¹ g of Σ A log π / N in the head, with the Fisher matrix of the states seen; its variance is σ² = 1."""
+    learner, support = policy(inner_lr=0.3), transitions(1, 60)
+    learner.penalty = 1e-12
+    names = ("head.weight", "head.bias")
+    prior = {n: t.detach().requires_grad_(n in names) for n, t in learner.begin().items()}
+    encoded = learner.encode(support)
+    gradient = torch.autograd.grad(-learner.loss(prior, support).sum(), [prior[n] for n in names])
+    g = torch.cat([gradient[0][0], gradient[1][0, :, None]], 1)
+    z = learner.network.features(learner.begin(), support.x).detach()[0]
+    z = torch.cat([z, torch.ones(60, 1, dtype=torch.float64)], 1)
+    expected = 0.3 * torch.linalg.solve(z.mT @ z / 60, g.mT).mT
+    after = learner.update(prior, encoded)
+    torch.testing.assert_close((after["head.weight"] - prior["head.weight"])[0], expected[:, :-1], atol=1e-8, rtol=0)
+    torch.testing.assert_close((after["head.bias"] - prior["head.bias"])[0], expected[:, -1], atol=1e-8, rtol=0)
+
+
+def test_control_takes_the_learned_length_and_starts_each_update_from_the_head_in_hand() -> None:
     learner, support = policy(), transitions(2, 30)
-    prior, optimum = learner.begin()["head.weight"], adapt(learner, [support])["head.weight"]
+    prior, whole = learner.begin()["head.weight"], adapt(learner, [support])["head.weight"]
     for fraction in (0.0, 0.25):
         learner.scale.data.fill_(fraction)
-        expected = prior + fraction * (optimum - prior)
+        expected = prior + fraction * (whole - prior)
         torch.testing.assert_close(adapt(learner, [support])["head.weight"], expected)
     learner.scale.data.fill_(1.0)
-    again = adapt(learner, [support, support._replace(w=-support.w)])
-    assert again["head.weight"].shape == (2, 2, 6) and not torch.allclose(again["head.weight"], optimum)
+    still = adapt(learner, [support, support._replace(w=torch.zeros_like(support.w))])
+    torch.testing.assert_close(still["head.weight"], whole)
 
 
 def test_control_leans_towards_actions_of_high_advantage() -> None:
-    """Two actions from the same state, ±1: the mean moves to the better one, and further when colder."""
-    x = torch.ones(1, 2, 4, dtype=torch.float64)
-    y = torch.tensor([[[1.0, 1.0], [-1.0, -1.0]]], dtype=torch.float64)
-    support = Batch(x.repeat(1, 50, 1), y.repeat(1, 50, 1), torch.tensor([[1.0, -1.0]]).double().repeat(1, 50))
-    means = [
-        policy(temperature=t).predict(adapt(policy(temperature=t), [support]), x)[0, 0, 0].item() for t in (1.0, 0.25)
-    ]
-    # 100 examples against λ = 2: the mean is nearly the weighted average of ±1, tanh(1 / temperature).
-    assert means[0] == pytest.approx(math.tanh(1.0), abs=0.02) and means[1] > 0.95
+    """From the same state the actions ±1 with advantages ±1: 100 examples against λ = 2 move the mean by about 1."""
+    x = torch.ones(1, 100, 4, dtype=torch.float64)
+    sign = torch.tensor([1.0, -1.0]).double().repeat(1, 50)
+    support = Batch(x, sign.unsqueeze(-1).expand(-1, -1, 2), sign)
+    learner = policy()
+    before, after = (learner.predict(fast, x)[0, 0, 0].item() for fast in (learner.begin(), adapt(learner, [support])))
+    assert after - before == pytest.approx(1.0, abs=0.02)
 
 
 def test_control_differentiates_in_the_meta_head_and_the_body() -> None:
@@ -201,32 +211,6 @@ def test_control_differentiates_in_the_meta_head_and_the_body() -> None:
     assert second.isfinite().all() and second.abs().max() > 0
 
 
-def weights_of(advantages: Tensor, valid: Tensor | None = None) -> Tensor:
-    return advantage_weights(Batch(advantages, advantages, advantages, valid=valid), 1.0, 20.0)
-
-
-def test_advantage_weights() -> None:
-    a = torch.tensor([[1.0, 2.0, 3.0], [-40.0, 0.0, 40.0]], dtype=torch.float64)
-    weights = weights_of(a.requires_grad_())
-    assert not weights.requires_grad
-    torch.testing.assert_close(weights.mean(1), torch.ones(2, dtype=torch.float64))
-    torch.testing.assert_close(weights[0], weights[1])  # shift and scale do not matter
-    ratio = math.exp(math.sqrt(1.5))
-    torch.testing.assert_close(weights[0, 1:] / weights[0, :-1], torch.full((2,), ratio, dtype=torch.float64))
-    assert torch.equal(weights_of(torch.full((1, 4), 3.0)), torch.ones(1, 4))
-    outlier = torch.cat([torch.zeros(1, 999), torch.ones(1, 1)], 1)
-    cut = weights_of(outlier)
-    assert (cut[0, -1] / cut[0, 0]).item() == pytest.approx(20 / math.exp(-1 / math.sqrt(999)), rel=1e-3)
-
-
-def test_an_example_that_does_not_count_weighs_nothing_and_changes_no_other() -> None:
-    a = torch.tensor([[1.0, 1e30, 2.0, 3.0, -1e30]], dtype=torch.float64)
-    valid = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
-    got = weights_of(a, valid)
-    assert torch.equal(got[0, [1, 4]], torch.zeros(2).double())
-    torch.testing.assert_close(got[:, [0, 2, 3]], weights_of(a[:, [0, 2, 3]]), atol=1e-12, rtol=0)
-
-
 @pytest.mark.parametrize("examples", [4, 40])
 def test_control_ignores_what_does_not_count(examples: int) -> None:
     """In the primal (many examples) and in the dual (few)."""
@@ -235,10 +219,3 @@ def test_control_ignores_what_does_not_count(examples: int) -> None:
     huge = [torch.cat([t, torch.full_like(t[:, :3], 1e6)], 1) for t in support[:3]]
     got, expected = (adapt(learner, [b])["head.weight"] for b in (Batch(*huge, valid=more), support))
     torch.testing.assert_close(got, expected, atol=1e-9, rtol=0)
-
-
-def test_ridge_with_a_prior_of_one_task_serves_all() -> None:
-    support = transitions(3, 5)
-    prior = torch.randn(1, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    shared, own = (ridge(support.x, support.y, 1.0, prior=p) for p in (prior, prior.expand(3, -1, -1)))
-    assert torch.equal(shared, own)
