@@ -79,8 +79,7 @@ class TrustRegionOuter:
             ValueError: the policy is not Gaussian, or the query has no `old`.
         """
         batch = MetaBatch(supports, query, chunk=self.chunk, workers=self.workers, all_reduce=self.all_reduce)
-        law = gaussian(learner)
-        before = flatten(learner.parameters()).detach().double()
+        gaussian(learner)  # before any work
         parts = batch.map(lambda piece: _ascent(learner, piece))
         total = batch.sum([flat for flat, _ in parts])
         tasks = total[-1]
@@ -89,14 +88,32 @@ class TrustRegionOuter:
             raise Diverged(f"the surrogate is {value:g}, or its gradient is not finite, at outer step {self.steps}")
         direction, curvature = self._natural(learner, batch, gradient, tasks)
         length = math.sqrt(2 * self.radius / curvature) if curvature > 0 else 0.0
+        self.steps += 1
+        return self._search(learner, batch, [outputs for _, outputs in parts], total[-2:], direction, length)
+
+    def _search(
+        self,
+        learner: Learner,
+        batch: MetaBatch,
+        olds: Sequence[Tensor],
+        start: Tensor,
+        direction: Tensor,
+        length: float,
+    ) -> dict[str, float]:
+        """Take the longest of the tries' steps along a direction that passes both checks; metrics as of `step`.
+
+        Args:
+            olds: the policies' outputs at θ, one tensor a piece.
+            start: the sum over tasks of the surrogate at θ, and the number of tasks.
+        """
+        law, tasks, value = gaussian(learner), start[1], float(start[0] / start[1])
+        before = flatten(learner.parameters()).detach().double()
 
         def checks(piece: Piece, old: Tensor) -> Tensor:
             new = learner.predict(adapt(learner, piece.supports), piece.query.x)
             kl = piece.query.mean(law.kl(old, new)).sum()
             return torch.stack([kl, surrogate(learner, new, piece.query).sum()])
 
-        olds = [outputs for _, outputs in parts]
-        self.steps += 1
         for i in range(self.tries):
             assign(learner.parameters(), before + length * self.shrink**i * direction)
             with torch.no_grad():

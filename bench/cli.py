@@ -18,6 +18,7 @@ USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside
   metabench render RUN_FOLDER [...]         a film or a plot of a policy before and after its updates
   metabench data list|download|import|verify|preview
   metabench bench vision                    speed beside learn2learn, and the roofline
+  metabench bench envs                      simulation beside the limit of physics and Gymnasium, and a profile
   metabench peers                           speed beside learn2learn alone, filed as a record
   metabench compare A B                     two sets of records: differences, and what they may come from
   metabench check                           regressions against results/baselines

@@ -1,19 +1,19 @@
-"""`metabench peers` and `metabench bench vision`: our speed beside learn2learn's, in one process on identical work.
+"""`metabench bench vision|envs` and `metabench peers`: our speed beside others', in one process on identical work.
 
 Each workload is first checked to be the same on both sides. Then the two take turns, A B A B …, so that whatever else
 the machine does meets both; the ratio is that of neighbouring turns. learn2learn gets its better number of threads.
-`bench vision` adds the roofline (`bench.roofline`): how fast the machine could be. The record has kind "speed".
+`bench vision` adds the roofline (`bench.roofline`): how fast the machine could be. `bench envs` is control's
+(`bench.speed_envs`). The record has kind "speed".
 """
 
 from __future__ import annotations
 
 import re
 import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import tyro
@@ -24,18 +24,27 @@ from bench import roofline
 from bench.allocator import keep_freed_memory
 from bench.cli import complain
 from bench.peers import PeerMissing
-from bench.recipe import RecipeError
+from bench.recipe import RecipeError, unknown
 from bench.record_check import check_speed
 from bench.records import SCHEMA, provenance, write_record
 from bench.run import RESULTS
-from bench.speed_table import WIDTH, table
+from bench.speed_envs import ENVS_WORKLOADS, run_envs
+from bench.speed_table import WIDTH, profiles, table
+from bench.turns import alternate, ratio
 from bench.workloads import Sampling, SVMHead, Training, Unequal, workloads
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import Dataset, cache_root, data_root
 
 Workload = Training | SVMHead | Sampling
+Named = TypeVar("Named")
 PLAIN_TURNS = 2
+
+
+SUITES = {
+    "vision": "The learners beside learn2learn, the SVM head beside qpth, and how fast the machine could be.",
+    "envs": "Simulation beside the limit of physics and beside Gymnasium, and what an iteration's time goes to.",
+}
 
 
 @dataclass(frozen=True)
@@ -57,11 +66,17 @@ class SpeedCommand:
 
 
 def bench(arguments: list[str]) -> int:
-    """metabench bench vision."""
-    if arguments and arguments[0] not in ("vision", "-h", "--help"):
-        raise RecipeError(f"metabench bench: no suite {arguments[0]!r}; there is: vision")
-    rest = arguments[1:] if arguments[:1] == ["vision"] else arguments
-    return _timed(tyro.cli(SpeedCommand, args=rest, prog="metabench bench vision"), "vision")
+    """metabench bench vision|envs."""
+    suite, *rest = arguments or [""]
+    if suite in ("-h", "--help"):
+        print("\n".join(f"metabench bench {name:8}{text}" for name, text in SUITES.items()))
+        return 0
+    if suite not in SUITES:
+        raise RecipeError(
+            f"metabench bench: {unknown('suite', suite, SUITES) if suite else 'name a suite: vision, envs'}"
+        )
+    command = tyro.cli(SpeedCommand, args=rest, prog=f"metabench bench {suite}", description=SUITES[suite])
+    return _timed(command, suite)
 
 
 def peers(arguments: list[str]) -> int:
@@ -76,14 +91,8 @@ def _timed(command: SpeedCommand, suite: str) -> int:
     for flag, value, least in (("rounds", command.rounds, 1), ("threads", command.threads, 0)):
         if value < least:
             raise RecipeError(f"--{flag} is {value}; it must be at least {least}")
-    chosen = workloads(episodes_of())
-    unknown = set(command.only) - set(chosen)
-    if unknown:
-        raise RecipeError(f"no workload {', '.join(sorted(unknown))}; there are: {', '.join(chosen)}")
-    chosen = {name: w for name, w in chosen.items() if not command.only or name in command.only}
-    workers = Workers(command.threads or torch.get_num_threads(), command.device)
     try:
-        record = run(chosen, workers, command.rounds, suite, Console(stderr=True))
+        record = _measured(command, suite, Console(stderr=True))
     except PeerMissing as error:
         raise RecipeError(str(error)) from error
     except Unequal as error:
@@ -95,8 +104,25 @@ def _timed(command: SpeedCommand, suite: str) -> int:
         write_record(target, record)
     console = Console()
     Console(width=max(console.width, WIDTH) if suite == "vision" else None).print(table(record))
+    if shares := profiles(record):
+        console.print(shares)
     console.print(f"record: {path}", markup=False)
     return 0
+
+
+def _measured(command: SpeedCommand, suite: str, console: Console) -> dict[str, Any]:
+    workers = Workers(command.threads or torch.get_num_threads(), command.device)
+    if suite == "envs":
+        return run_envs(_chosen(ENVS_WORKLOADS, command.only), workers, command.rounds, console)
+    return run(_chosen(workloads(episodes_of()), command.only), workers, command.rounds, suite, console)
+
+
+def _chosen(known: Mapping[str, Named], only: Sequence[str]) -> dict[str, Named]:
+    """The workloads of these names; all where none is named."""
+    for name in only:
+        if name not in known:
+            raise RecipeError(unknown("workload", name, known))
+    return {name: workload for name, workload in known.items() if not only or name in only}
 
 
 def file_name(record: Mapping[str, Any]) -> str:
@@ -153,7 +179,6 @@ def measure(workload: Workload, workers: Workers, rounds: int, plain: tuple[floa
     sides = workload.sides(workers)
     _, threads = fastest_threads(sides.theirs, workers)
     ours, theirs, cpu = alternate(sides.ours, sides.theirs, workers, threads, rounds)
-    ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
     return {
         "checked": checked,
         "tasks": sides.tasks,
@@ -163,7 +188,7 @@ def measure(workload: Workload, workers: Workers, rounds: int, plain: tuple[floa
         "peer_threads": threads,
         "peer_alone_tasks_per_second": sides.tasks / plain[0],
         "peer_alone_threads": plain[1],
-        "ratio": {"min": ratios[0], "median": statistics.median(ratios), "max": ratios[-1]},
+        "ratio": ratio(ours, theirs),
         "cpu_time_ratio": cpu,
         "target": workload.target,
     }
@@ -176,25 +201,6 @@ def beside_the_limit(
     counted, speed = workload.sides(workers).counted, row["ours_tasks_per_second"]
     found = roof(counted, machine, workers, speed) if counted is not None else {}
     return found | share_of_sampling(workload, row["tasks"] / speed) if isinstance(workload, Training) else found
-
-
-def alternate(
-    ours: Callable[[], object], theirs: Callable[[], object], workers: Workers, threads: int, rounds: int
-) -> tuple[list[float], list[float], float]:
-    """Seconds of each turn of ours and of theirs, and the ratio of the processor time that they took."""
-    wall: tuple[list[float], list[float]] = ([], [])
-    cpu = [0.0, 0.0]
-    for turn in range(rounds + 1):
-        for side, (call, n) in enumerate(((ours, workers.threads), (theirs, threads))):
-            torch.set_num_threads(n)
-            start, busy = time.perf_counter(), time.process_time()
-            call()
-            if workers.device == "cuda":
-                torch.cuda.synchronize()
-            if turn:  # the first warms up
-                wall[side].append(time.perf_counter() - start)
-                cpu[side] += time.process_time() - busy
-    return *wall, cpu[1] / cpu[0]
 
 
 def roof(counted: Callable[[], object], machine: roofline.Machine, workers: Workers, speed: float) -> dict[str, Any]:

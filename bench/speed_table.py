@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from bench.text import rate
+
 WIDTH = 128
 """Characters that the table with the roofline needs."""
 PEERS = ("workload", "ours/s", "peer/s", "ratio (min-max)", "target", "CPU time")
@@ -22,15 +24,23 @@ def table(record: Mapping[str, Any]) -> Table:
         shown.add_column(column, justify="left" if column == "workload" else "right")
     for row in record["rows"]:
         ratio = row["ratio"]
-        cells = [
-            row["workload"],
-            f"{row['ours_tasks_per_second']:.1f}",
-            f"{row['peer_tasks_per_second']:.1f}",
-            f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})",
-            f"{row['target']:g}",
-            f"{row['cpu_time_ratio']:.2f}",
-        ]
-        shown.add_row(*cells, *(_roofline(row) if machine else ()))
+        rates = [(rate(row, side) or ("",))[0] for side in ("ours", "peer")]
+        ratios = f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})"
+        busy = f"{row['cpu_time_ratio']:.2f}" if "cpu_time_ratio" in row else ""
+        shown.add_row(row["workload"], *rates, ratios, f"{row['target']:g}", busy, *(_roofline(row) if machine else ()))
+    return shown
+
+
+def profiles(record: Mapping[str, Any]) -> Table | None:
+    """Where the time of workloads goes, part by part; None where none was taken apart."""
+    rows = [row for row in record["rows"] if "profile" in row]
+    if not rows:
+        return None
+    shown = Table("share of the time", title="What the time goes to", title_justify="left")
+    for row in rows:
+        shown.add_column(row["workload"], justify="right")
+    for part in rows[0]["profile"]:
+        shown.add_row(part, *(f"{row['profile'].get(part, 0.0):.1%}" for row in rows))
     return shown
 
 

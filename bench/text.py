@@ -53,13 +53,19 @@ def speed_rows(file: str, record: Mapping[str, Any]) -> Iterator[dict[str, str]]
         }
 
 
-def _rate(row: Mapping[str, Any], side: str) -> str:
-    """ "41.2 tasks/s" of a field like "ours_tasks_per_second"; a dash where there is none."""
+def rate(row: Mapping[str, Any], side: str) -> tuple[str, str] | None:
+    """("41.2", "tasks") of a field like "ours_tasks_per_second"; None where there is none."""
     for field, value in row.items():
         name = re.fullmatch(rf"{side}_([a-z]{{1,20}})_per_second", field)
         if name and numbers([value]):
-            return f"{value:,.1f} {name[1]}/s"
-    return "–"
+            return f"{value:,.1f}" if value >= 10 else f"{value:.3g}", name[1]
+    return None
+
+
+def _rate(row: Mapping[str, Any], side: str) -> str:
+    """ "41.2 tasks/s"; a dash where there is no rate."""
+    found = rate(row, side)
+    return f"{found[0]} {found[1]}/s" if found else "–"
 
 
 def one_line(text: str) -> str:

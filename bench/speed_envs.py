@@ -1,0 +1,46 @@
+"""`metabench bench envs`: the speed of control as ratios measured in one run.
+
+Closed-loop stepping takes turns with the limit of physics and with Gymnasium's vectors (`bench.workloads_envs`); whole
+iterations are taken apart (`bench.workloads_iteration`). The record has kind "speed", like that of `bench vision`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from algorithms import Workers
+from bench.allocator import keep_freed_memory
+from bench.recipes_control import SHORT
+from bench.records import SCHEMA, provenance
+from bench.workloads_envs import BesideGymnasium, BesidePhysics
+from bench.workloads_iteration import Iteration
+
+EnvsWorkload = BesidePhysics | BesideGymnasium | Iteration
+
+ENVS_WORKLOADS: dict[str, EnvsWorkload] = {
+    "closed-loop": BesidePhysics(),
+    "gymnasium-sync": BesideGymnasium("sync", (8, 32, 128)),
+    "gymnasium-async": BesideGymnasium("async", (1, 4, 16)),
+    "iteration": Iteration(1.0),
+    "iteration-short": Iteration(SHORT["curvature"]),
+}
+"""By name. An iteration takes curvature from all transitions, as papers do, or from a fifth: the short schedule."""
+
+
+def run_envs(chosen: Mapping[str, EnvsWorkload], workers: Workers, rounds: int, console: Console) -> dict[str, Any]:
+    """The speed record of some workloads.
+
+    Raises:
+        Unequal: the two sides of one do not do the same.
+    """
+    facts = provenance(torch.device(workers.device), workers.threads, "fp32", 1)
+    keep_freed_memory()
+    rows = []
+    for name, workload in chosen.items():
+        console.print(f"{name}: beside {workload.peer}", markup=False)
+        rows.append({"workload": name, **workload.row(workers, rounds)})
+    return {"schema": SCHEMA, "kind": "speed", "suite": "envs", "rounds": rounds, "rows": rows, "provenance": facts}
