@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -60,23 +62,38 @@ def roll_out(
     actions, rewards = np.zeros_like(noise), np.zeros((tasks, rollouts, horizon))
     log_probs, valid = np.zeros_like(rewards), np.zeros(rewards.shape, bool)
     before = simulator.diverged.copy()
-    now = simulator.reset()
-    for t in range(horizon):
-        running = simulator.running
-        valid[:, :, t] = running
-        observations[:, :, t] = np.concatenate([now, *seen], -1)
-        mean, log_std = act(learner, fast, observations[:, :, t])
-        actions[:, :, t] = mean + np.exp(log_std) * noise[:, :, t]
-        log_probs[:, :, t] = -(0.5 * noise[:, :, t] ** 2 + log_std + 0.5 * LOG_2PI).sum(-1)
-        if not np.isfinite(actions[:, :, t][running]).all():
-            raise Diverged("a policy's actions are not finite")
-        step = simulator.step(actions[:, :, t])
-        rewards[:, :, t], now = step.rewards, step.observations
-        if not simulator.running.any():
-            break
+    with one_thread():
+        now = simulator.reset()
+        for t in range(horizon):
+            running = simulator.running
+            valid[:, :, t] = running
+            observations[:, :, t] = np.concatenate([now, *seen], -1)
+            mean, log_std = act(learner, fast, observations[:, :, t])
+            actions[:, :, t] = mean + np.exp(log_std) * noise[:, :, t]
+            log_probs[:, :, t] = -(0.5 * noise[:, :, t] ** 2 + log_std + 0.5 * LOG_2PI).sum(-1)
+            if not np.isfinite(actions[:, :, t][running]).all():
+                raise Diverged("a policy's actions are not finite")
+            step = simulator.step(actions[:, :, t])
+            rewards[:, :, t], now = step.rewards, step.observations
+            if not simulator.running.any():
+                break
     for x in (observations, actions):
         x *= valid[..., None]
     return Rollouts(observations, actions, rewards, log_probs * valid, valid, simulator.diverged > before)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch alone in its thread: OpenMP's others would spin between two actions, on the cores that simulate.
+
+    With two cores the closed loop takes 0.75 of the time.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def act(learner: Learner, fast: Params, observations: Floats) -> tuple[Floats, Floats]:
