@@ -33,7 +33,7 @@ def build_control(
 def make_suite(recipe: ControlRecipe, seed: int, workers: Workers, device: torch.device) -> Control:
     """The environment's tasks; those of training come from the seed, the others are always the same."""
     return Control(
-        ENVIRONMENTS[recipe.environment],
+        ENVIRONMENTS[recipe.benchmark],
         recipe.rollouts,
         {"train": seed, **SEEDS},
         discount=recipe.discount,
@@ -74,8 +74,9 @@ def make_outer(
 def protocol(recipe: ControlRecipe, spec: Spec) -> dict[str, Any]:
     """What two returns must agree on before they can be compared."""
     return {
-        "environment": family(recipe.environment),
-        "variant": recipe.environment,
+        "environment": family(recipe.benchmark),
+        "variant": recipe.benchmark,
+        **({"trained_in": recipe.environment} if recipe.environment != recipe.benchmark else {}),
         "observations": spec.observation_size,
         "goals": spec.tasks.text,
         "horizon": spec.horizon,

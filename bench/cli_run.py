@@ -14,10 +14,10 @@ from rich.table import Table
 
 from algorithms import LEARNERS
 from bench import checkpoint, recipes_control
-from bench.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError, from_fields
+from bench.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError, from_fields, unknown
 from bench.recipes import VARIANTS, benchmark_names, resolve
 from bench.run import Machine, Options, again, execute
-from envs import ENVIRONMENTS
+from envs import ENVIRONMENTS, family
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +133,8 @@ class EvaluateCommand:
     """Classes of a test episode; 0 for the recipe's."""
     shots: int = 0
     """Support images a class; 0 for the recipe's."""
+    environment: str = ""
+    """Control: test in this variant, whose policy sees and does the same; the recipe's if not given."""
     tasks: int = 0
     """Test episodes; 0 for the recipe's."""
     steps: int = -1
@@ -172,7 +174,26 @@ def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
             raise RecipeError(
                 f"{recipe.name}: --ways and --shots are of few-shot images; control takes --tasks, --steps"
             )
-        return dataclasses.replace(recipe, **fields).check()
+        assert isinstance(recipe, ControlRecipe)
+        return dataclasses.replace(recipe, benchmark=_variant(recipe, command.environment), **fields).check()
+    if command.environment:
+        raise RecipeError(f"{recipe.name}: --environment is of control; few-shot images take --ways and --shots")
     shape = f"{command.ways or recipe.ways}w{command.shots or recipe.shots}s"
     benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{shape}"
     return dataclasses.replace(recipe, benchmark=benchmark, **fields).check()
+
+
+def _variant(recipe: ControlRecipe, name: str) -> str:
+    """The variant to test in; raises RecipeError unless it is of the same benchmark and fits the policy."""
+    if not name:
+        return recipe.benchmark
+    if name not in ENVIRONMENTS:
+        raise RecipeError(unknown("environment", name, ENVIRONMENTS))
+    trained, tested = ENVIRONMENTS[recipe.environment], ENVIRONMENTS[name]
+    sees, does = ((s.observation_size, s.action_size, s.action_scale) for s in (trained, tested))
+    if family(name) != family(recipe.environment) or sees != does:
+        raise RecipeError(
+            f"{recipe.name}: a policy trained in {recipe.environment} cannot be tested in {name}; "
+            "its tasks, observations and actions must be the same"
+        )
+    return name

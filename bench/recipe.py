@@ -179,7 +179,7 @@ class ControlRecipe(Recipe):
     """Everything that decides the result of a control run, except the seed."""
 
     environment: tyro.conf.Suppress[str] = "navigation"
-    """Name in `envs.ENVIRONMENTS`."""
+    """Where it is trained, a name in `envs.ENVIRONMENTS`; `benchmark` is where it is tested."""
     rollouts: int = 20
     """Episodes of each task before each update, and for its score."""
     hidden: tuple[int, ...] = (100, 100)

@@ -52,7 +52,7 @@ class ClosedLoop:
     """
 
     def __init__(self, workers: Workers, steps: int = STEPS, tasks: int = TASKS) -> None:
-        recipe = dataclasses.replace(control("maml", "cheetah-dir"), environment=ENVIRONMENT)
+        recipe = dataclasses.replace(control("maml", "cheetah-dir"), benchmark=ENVIRONMENT, environment=ENVIRONMENT)
         self.threads = workers.threads
         self.suite = make_suite(recipe, 0, workers, torch.device(workers.device))
         self.suite.spec = dataclasses.replace(self.suite.spec, horizon=steps)

@@ -58,6 +58,7 @@ ENVIRONMENTS: dict[str, Spec] = {
     "cheetah-dir": CheetahDirection(horizon=100, action_scale=10),
     "cheetah-dir-200": CheetahDirection(horizon=200, action_scale=10),
     "cheetah-dir-raw": CheetahDirection(horizon=100),
+    "cheetah-dir-raw-200": CheetahDirection(horizon=200),
     "cheetah-dir-maml": CheetahDirection(
         horizon=200,
         observes=("joints", "com"),
@@ -70,6 +71,7 @@ ENVIRONMENTS: dict[str, Spec] = {
     "cheetah-vel": CheetahVelocity(horizon=100, action_scale=10),
     "cheetah-vel-200": CheetahVelocity(horizon=200, action_scale=10),
     "cheetah-vel-raw": CheetahVelocity(horizon=100),
+    "cheetah-vel-raw-200": CheetahVelocity(horizon=200),
     "cheetah-vel-maml": CheetahVelocity(
         horizon=200,
         observes=("joints", "com"),
@@ -110,7 +112,7 @@ ENVIRONMENTS: dict[str, Spec] = {
 
 def family(name: str) -> str:
     """The benchmark that a variant is a form of: "cheetah-vel" for "cheetah-vel-200" and "cheetah-vel-promp"."""
-    return re.sub(r"-(\d+|raw|maml|promp|pearl|varibad|corner|half-circle)$", "", name)
+    return re.sub(r"(-(\d+|raw|maml|promp|pearl|varibad|corner|half-circle))+$", "", name)
 
 
 register_all(ENVIRONMENTS)

@@ -94,6 +94,7 @@ class CheetahDirection(HalfCheetah):
         cheetah-dir        tristandeleu/pytorch-maml-rl@21d4ba1 HalfCheetahDir-v2; 100; joints, torso (20); ±10
         cheetah-dir-200    the same with the horizon of the MAML paper; 200
         cheetah-dir-raw    the same as cheetah-dir with the actions of the MAML paper's code; 100; ±1
+        cheetah-dir-raw-200  the same with the horizon of the MAML paper; 200
         cheetah-dir-maml   cbfinn/maml_rl@9c8e2eb; 200; joints, com (20), velocity of the centre of mass; ±1
         cheetah-dir-promp  jonasrothfuss/ProMP@93ae339; 100; joints (17); ±10
         cheetah-dir-pearl  katerakelly/oyster@44e20fd; 200; joints, torso (20); ±1. There the two tasks are fixed.
@@ -121,6 +122,7 @@ class CheetahVelocity(HalfCheetah):
         cheetah-vel        tristandeleu/pytorch-maml-rl@21d4ba1 HalfCheetahVel-v2; 2; 100; joints, torso (20); ±10
         cheetah-vel-200    the same with the horizon of the MAML paper; 200
         cheetah-vel-raw    the same as cheetah-vel with the actions of the MAML paper's code; 100; ±1
+        cheetah-vel-raw-200  the same with the horizon of the MAML paper; 200
         cheetah-vel-maml   cbfinn/maml_rl@9c8e2eb; 2; 200; joints, com (20), velocity of the centre of mass; ±1
         cheetah-vel-promp  jonasrothfuss/ProMP@93ae339; 3; 200; joints (17); ±10
         cheetah-vel-pearl  katerakelly/oyster@44e20fd; 3; 200; joints, torso (20); ±1. 130 fixed tasks there.

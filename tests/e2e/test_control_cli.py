@@ -10,6 +10,7 @@ import torch
 from algorithms import LEARNERS
 from bench.cli import main
 from bench.recipes_control import VARIANTS
+from bench.record_check import read_record
 from envs import ENVIRONMENTS
 
 TINY = ["--schedule", "short", "--iterations", "2", "--meta-batch", "2", "--rollouts", "2", "--hidden", "8", "8"]
@@ -101,6 +102,29 @@ def test_evaluate_gives_the_same_numbers_again_and_others_on_more_tasks(trained,
     assert (more["test"]["tasks"], more["test"]["updates"]) == (3, [0, 1])
     assert more["per_task"][:2] == pytest.approx(before["per_task"], rel=1e-3), "the first tasks are the same ones"
     assert "maml navigation" in capsys.readouterr().out
+
+
+def test_a_policy_is_tested_in_another_variant_of_its_environment(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bench.run.RESULTS", tmp_path / "records")
+    assert main(["run", "maml", "cheetah-dir", *TINY, "--iterations", "1", "--test-steps", "1", "--out", "out"]) == 0
+    assert main(["evaluate", "out", "--threads", "1", "--environment", "cheetah-dir-200", "--publish"]) == 0
+    [path] = (tmp_path / "records").iterdir()
+    record = read_record(path)
+    assert (record["benchmark"], record["recipe"]["environment"]) == ("cheetah-dir-200", "cheetah-dir")
+    assert (record["protocol"]["variant"], record["protocol"]["horizon"]) == ("cheetah-dir-200", 200)
+    assert (record["protocol"]["environment"], record["protocol"]["trained_in"]) == ("cheetah-dir", "cheetah-dir")
+    assert "trained_in" not in record_of(tmp_path / "out")["protocol"]
+    capsys.readouterr()
+    for name, told in (
+        ("cheetah-dir-2000", "no environment 'cheetah-dir-2000'; did you mean 'cheetah-dir-200'?"),
+        (
+            "cheetah-dir-raw",
+            "cannot be tested in cheetah-dir-raw; its tasks, observations and actions must be",
+        ),
+        ("cheetah-vel", "cannot be tested in cheetah-vel"),
+    ):
+        assert main(["evaluate", "out", "--environment", name]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_a_finished_run_asked_for_again_is_the_same_record(trained):
