@@ -21,7 +21,7 @@ from rich.console import Console
 
 from algorithms import Workers
 from bench import roofline
-from bench.allocator import keep_freed_memory
+from bench.allocator import keep_freed_memory, share_one_heap
 from bench.cli import complain
 from bench.peers import PeerMissing
 from bench.recipe import RecipeError, unknown
@@ -144,7 +144,9 @@ def run(chosen: Mapping[str, Workload], workers: Workers, rounds: int, suite: st
         Unequal: the two sides of one do not do the same.
     """
     facts = provenance(torch.device(workers.device), workers.threads, "fp32", 1)
-    # Before the allocator is changed for the whole process: what learn2learn takes as a user meets it.
+    # Before a peer's threads make heaps that ours would meet; its own tensors are the main thread's, in the main heap.
+    share_one_heap()
+    # Before freed memory is kept for the whole process: what learn2learn takes as a user meets it.
     plain = {}
     for name, workload in chosen.items():
         console.print(f"{name}: {workload.peer} alone", markup=False)
