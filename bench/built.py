@@ -31,8 +31,8 @@ class ResumableOuter(Outer, Protocol):
 class Built:
     """What a recipe stands for.
 
-    protocol: what two scores must agree on before they can be compared (`bench.protocol`). at_once: tasks to evaluate
-    together, as memory and speed like it.
+    protocol: what two scores must agree on before they can be compared (`bench.leaderboard.protocol`). at_once: tasks
+    to evaluate together, as memory and speed like it.
     """
 
     suite: Suite

@@ -33,11 +33,11 @@ VERBS: dict[str, str] = {
     "list": "bench.cli_data:list_all",
     "data": "bench.cli_data:data",
     "quickstart": "bench.quickstart:quickstart",
-    "report": "bench.report:report_command",
-    "bench": "bench.speed:bench",
-    "peers": "bench.speed:peers",
-    "check": "bench.check:check",
-    "compare": "bench.compare:compare_command",
+    "report": "bench.leaderboard.report:report_command",
+    "bench": "bench.speed.command:bench",
+    "peers": "bench.speed.command:peers",
+    "check": "bench.gate.check:check",
+    "compare": "bench.gate.compare:compare_command",
 }
 """Verb -> function of the arguments after it; returns the exit status. Imported when asked for: torch takes seconds."""
 

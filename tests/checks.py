@@ -16,7 +16,7 @@ from algorithms import Batch, Learner, Workers, adapt, cross_entropy, meta_gradi
 from algorithms.learner import Encoded
 from algorithms.meta_gradient import MetaGradient
 from algorithms.network import BatchNorm, Params, forward_pass
-from bench.peers import largest_difference
+from bench.speed.peers import largest_difference
 from tests.small import HEAD
 
 EXACT = 1e-10

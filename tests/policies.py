@@ -47,7 +47,7 @@ def _learner(kind: str, network: Network, first_order: bool) -> Learner:
     if kind == "protonet":
         return ProtoNet(network, embedding=3)
     if kind == "metaoptnet":
-        return MetaOptNet(network, head="ridge", penalty=3.0)
+        return MetaOptNet(network, head="ridge", penalty=3.0, inner_lr=0.7)
     kinds = {"maml": MAML, "anil": ANIL, "meta-sgd": MetaSGD}
     return kinds[kind](network, inner_lr=0.3, first_order=first_order)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.published import Entry, Interval
+from bench.leaderboard.published import Entry, Interval
+from bench.leaderboard.results import Row
 from bench.recipes import resolve
 from bench.records import SCHEMA, file_name, write_record
-from bench.results import Row
 from bench.statistics import mean_interval
 
 SPLITS = {

@@ -68,13 +68,11 @@ def adapted(learner: Learner, theta: Tensor, supports: list[Batch]) -> Named:
             net["network.body.0.bias"] = prior["network.body.0.bias"] + shift
         else:
             assert isinstance(learner, MetaOptNet)
-            weights = ((w - w.mean()) / (w.std(correction=0) + 1e-8)).exp().clamp(max=20)
-            weights = weights / weights.mean()
             z = torch.cat([features(prior, x, False), torch.ones_like(w)[:, None]], 1)
             head = torch.cat([net["network.head.weight"], net["network.head.bias"][:, None]], 1)
-            gram = z.T @ (weights[:, None] * z) + learner.penalty * torch.eye(z.shape[1]).to(z)
-            best = torch.linalg.solve(gram, z.T @ (weights[:, None] * y) + learner.penalty * head.T).T
-            head = head + prior["scale"] * (best - head)
+            paid = w[:, None] * (y - z @ head.T)
+            move = torch.linalg.solve(z.T @ z + learner.penalty * torch.eye(z.shape[1]).to(z), z.T @ paid).T
+            head = head + learner.inner_lr * prior["scale"] * move
             net["network.head.weight"], net["network.head.bias"] = head[:, :-1], head[:, -1]
     return net
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
+from bench.leaderboard.report import report_command
 from bench.records import file_name
-from bench.report import report_command
 from tests.synthetic import control_record, record, speed_record, write
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -119,7 +119,7 @@ def test_a_run_that_diverges_says_so_and_ends_in_1(capsys):
 def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
     assert main(["run", "maml", "omniglot-5w1s", "--dry-run", "--threads", "1"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"inner_lr +│ 0\.4 +│ Inner learning rate; Meta-SGD's initial one\.", out)
+    assert re.search(r"inner_lr +│ 0\.4 +│ Inner learning rate; Meta-SGD's initial one", out)
     assert re.search(r"learned parameters +│ 112,261 ", out)
     assert re.search(r"training iteration +│ 32 tasks × \d+ MFLOP = [\d.]+ GFLOP", out)
     assert re.search(r"memory of second order +│ [\d.]+ MiB a task \(first order would keep [\d.]+\)", out)

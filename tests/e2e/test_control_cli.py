@@ -9,8 +9,8 @@ import torch
 
 from algorithms import LEARNERS
 from bench.cli import main
+from bench.leaderboard.record_check import read_record
 from bench.recipes_control import VARIANTS
-from bench.record_check import read_record
 from envs import ENVIRONMENTS
 
 TINY = ["--schedule", "short", "--iterations", "2", "--meta-batch", "2", "--rollouts", "2", "--hidden", "8", "8"]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms import ANIL, MAML, Batch, MetaSGD, ProtoNet
-from bench import peers
+from bench.speed import peers
 from tests.checks import EXACT, assert_close, assert_matches_peer, gradient_of
 from tests.small import images, learner
 

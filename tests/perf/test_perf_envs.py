@@ -14,8 +14,8 @@ import torch
 
 from algorithms import Workers
 from bench.allocator import keep_freed_memory
-from bench.workloads_envs import BesideGymnasium, BesidePhysics
-from bench.workloads_iteration import Iteration
+from bench.speed.iteration import Iteration
+from bench.speed.stepping import BesideGymnasium, BesidePhysics
 from envs.physics import cores
 
 STEPS, ROUNDS = 20, 5

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import report_command
+from bench.leaderboard.report import report_command
 from tests.synthetic import write_history
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from algorithms import Workers
-from bench import peers
-from bench.check_yardstick import clock, ratios, seconds
-from bench.speed import episodes_of
-from bench.workloads import Training, workloads
+from bench.gate.yardstick import clock, ratios, seconds
+from bench.speed import peers
+from bench.speed.command import episodes_of
+from bench.speed.workloads import Training, workloads
 
 UNIT = [1.0]
 """Seconds that learn2learn takes for the work of the test that runs."""

@@ -15,7 +15,7 @@ from algorithms.learner import gradient_step
 from algorithms.meta_gradient import MetaGradient
 from algorithms.network import BatchNorm, Network, Params
 from algorithms.protonet import ProtoNet, class_means
-from bench import peers
+from bench.speed import peers
 from tests.checks import (
     assert_batch_norm_is_torchs,
     assert_finite_differences,

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bench.protocol import CONTROL_FIELDS, NOTED, UNSTATED, VISION_FIELDS
-from bench.results import Row
-from bench.verdict import WORDS, verdict
+from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, UNSTATED, VISION_FIELDS
+from bench.leaderboard.results import Row
+from bench.leaderboard.verdict import WORDS, verdict
 from tests.synthetic import control_record, entry, record
 
 TASKS = 20

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from algorithms import ANIL, adapt
-from bench.peers import largest_difference
+from bench.speed.peers import largest_difference
 from tests.checks import gradient_of
 from tests.small import images, learner
 

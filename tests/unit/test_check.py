@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench import check as gate
-from bench import check_baselines as baselines
-from bench import check_yardstick
-from bench.check_baselines import Baseline, BaselineError
-from bench.check_decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, t_upper, trace_fault
-from bench.check_report import STYLES, Finding, headline, junit, markdown, status
-from bench.check_rows import WORK, Row, Work, rows
 from bench.cli import main
+from bench.gate import baselines
+from bench.gate import check as gate
+from bench.gate import yardstick as check_yardstick
+from bench.gate.baselines import Baseline, BaselineError
+from bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, t_upper, trace_fault
+from bench.gate.report import STYLES, Finding, headline, junit, markdown, status
+from bench.gate.rows import WORK, Row, Work, rows
 
 # The test -----------------------------------------------------------------------------------------------------
 

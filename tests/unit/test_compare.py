@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.compare import compare_command, compared, differences
-from bench.compare_records import CompareError, load, match
-from bench.compare_table import direction
+from bench.gate.compare import compare_command, compared, differences
+from bench.gate.compare_records import CompareError, load, match
+from bench.gate.compare_table import direction
 from bench.records import write_record
 from tests import synthetic
 

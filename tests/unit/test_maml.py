@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from algorithms import MAML, Batch, Likelihood, Network, Workers, adapt, meta_gradient
 from algorithms.network import Params
-from bench.peers import largest_difference
+from bench.speed.peers import largest_difference
 from tests.checks import gradient_of
 from tests.small import images, learner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from algorithms import MAML, MetaSGD, adapt
-from bench.peers import largest_difference
+from bench.speed.peers import largest_difference
 from tests.checks import gradient_of
 from tests.small import images, learner, network
 

@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.board import assemble
-from bench.charts import Reproduction, Series, lines, scatter
-from bench.page import html
-from bench.page_detail import learning_curve
+from bench.leaderboard.board import assemble
+from bench.leaderboard.charts import Reproduction, Series, lines, scatter
+from bench.leaderboard.page import html
+from bench.leaderboard.page_detail import learning_curve
 from tests.synthetic import record, write
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published.yaml"

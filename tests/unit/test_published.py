@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.protocol import CONTROL_FIELDS, FIELDS, UNSTATED, VISION_FIELDS
-from bench.published import PublishedError, load
+from bench.leaderboard.protocol import CONTROL_FIELDS, FIELDS, UNSTATED, VISION_FIELDS
+from bench.leaderboard.published import PublishedError, load
 from bench.recipe import RecipeError
 from bench.recipes import resolve
 from tests.synthetic import protocol_of

@@ -17,7 +17,7 @@ from bench.build import build
 from bench.build import protocol as protocol_of
 from bench.checkpoint import RunFolderError
 from bench.distributed import Processes
-from bench.protocol import VISION_FIELDS
+from bench.leaderboard.protocol import VISION_FIELDS
 from bench.recipe import FewShotRecipe
 from bench.recipes import resolve
 from bench.records import file_name, make_record, provenance, write_record

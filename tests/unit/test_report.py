@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bench.board import assemble
-from bench.markdown import code, escape, markdown
+from bench.leaderboard.board import assemble
+from bench.leaderboard.markdown import code, escape, markdown
+from bench.leaderboard.report import report_command
+from bench.leaderboard.results import read
 from bench.records import file_name
-from bench.report import report_command
-from bench.results import read
 from tests.synthetic import control_record, record, speed_record, write
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published.yaml"

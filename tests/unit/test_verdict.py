@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.protocol import CONTROL_FIELDS, Difference, compare
-from bench.published import Entry, Interval
+from bench.leaderboard.protocol import CONTROL_FIELDS, Difference, compare
+from bench.leaderboard.published import Entry, Interval
+from bench.leaderboard.results import T975, Row, summarise
+from bench.leaderboard.verdict import WORDS, verdict
 from bench.recipes import resolve
-from bench.results import T975, Row, summarise
-from bench.verdict import WORDS, verdict
 from tests.synthetic import control_record, entry, half_width, protocol_of, record, row
 
 WIDTH = half_width(0.02)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.published import Entry
-from bench.record_check import numbers
-from bench.results import Measured, Row
+from bench.leaderboard.published import Entry
+from bench.leaderboard.record_check import numbers
+from bench.leaderboard.results import Measured, Row
 
 
 def ours(row: Row, measured: Measured | None) -> str:

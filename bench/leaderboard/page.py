@@ -11,14 +11,14 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench import charts, plots
-from bench.aggregate import duels, panels
-from bench.board import ALGORITHMS, Board, Line, index
-from bench.page_assets import SCRIPT, STYLE
-from bench.page_detail import PLOTTED, detail, text
-from bench.published import Entry
-from bench.text import ours, published, speed_rows
-from bench.verdict import WORDS
+from bench.leaderboard import charts, plots
+from bench.leaderboard.aggregate import duels, panels
+from bench.leaderboard.board import ALGORITHMS, Board, Line, index
+from bench.leaderboard.page_assets import SCRIPT, STYLE
+from bench.leaderboard.page_detail import PLOTTED, detail, text
+from bench.leaderboard.published import Entry
+from bench.leaderboard.text import ours, published, speed_rows
+from bench.leaderboard.verdict import WORDS
 
 SIGNS = dict(zip(WORDS, ("✓", "▼", "≠", "?", "○", "+"), strict=True))
 """A shape for each verdict, beside its word and its colour."""

@@ -1,6 +1,6 @@
 """Records read back: checked one by one, gathered into rows over seeds, and summarised.
 
-What fails a check (`bench.record_check`) is set aside with its file name and the reason; nothing of it is used.
+What fails `record_check` is set aside with its file name and the reason; nothing of it is used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.record_check import BadRecord, read_record
+from bench.leaderboard.record_check import BadRecord, read_record
 from bench.statistics import mean_interval
 
 SCALE = {"accuracy": 100.0, "return": 1.0}

@@ -28,8 +28,8 @@ from mujoco import rollout
 from algorithms import Workers
 from bench.build_control import make_policy, make_suite
 from bench.recipes_control import control
-from bench.turns import alternate, ratio
-from bench.workloads import Unequal
+from bench.speed.turns import alternate, ratio
+from bench.speed.workloads import Unequal
 from envs import Simulator
 from envs.physics import load_model
 from envs.rollouts import Rollouts, act

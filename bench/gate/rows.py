@@ -17,8 +17,8 @@ from algorithms import Diverged, Workers
 from algorithms.learner import Batch, adapt
 from bench.build import build
 from bench.built import Built
-from bench.check_yardstick import convolutions, policies, ratios
 from bench.distributed import Processes
+from bench.gate.yardstick import convolutions, policies, ratios
 from bench.recipe import Recipe
 from bench.recipes import resolve
 from bench.run import Machine, Options, execute

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bench.aggregate import Duel, Panel
+from bench.leaderboard.aggregate import Duel, Panel
 from bench.statistics import Interval, interquartile_mean, profile
 
 STYLES = 8

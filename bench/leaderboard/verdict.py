@@ -15,17 +15,17 @@ half-width of their mean, 1.96 s / √3 = 1.13 s); a number printed without one 
 A return is recorded after 0 … K updates: compared is the one after as many as the source says, or after one where it is
 silent, and then the number of updates is among what is assumed.
 
-Which fields of a protocol are decisive is said in `bench.protocol`. A shorter schedule changes no verdict: it is a
-label on the row, with the iterations of both.
+Which fields of a protocol are decisive is said in `protocol`. A shorter schedule changes no verdict: it is a label on
+the row, with the iterations of both.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench.protocol import Comparison, compare
-from bench.published import Entry
-from bench.results import Measured, Row
+from bench.leaderboard.protocol import Comparison, compare
+from bench.leaderboard.published import Entry
+from bench.leaderboard.results import Measured, Row
 
 WORDS = ("reproduced", "below", "not comparable", "unverified reference", "not run", "no published number")
 

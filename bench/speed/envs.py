@@ -1,7 +1,7 @@
 """`metabench bench envs`: the speed of control as ratios measured in one run.
 
-Closed-loop stepping takes turns with the limit of physics and with Gymnasium's vectors (`bench.workloads_envs`); whole
-iterations are taken apart (`bench.workloads_iteration`). The record has kind "speed", like that of `bench vision`.
+Closed-loop stepping takes turns with the limit of physics and with Gymnasium's vectors (`bench.speed.stepping`); whole
+iterations are taken apart (`bench.speed.iteration`). The record has kind "speed", like that of `bench vision`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from algorithms import Workers
 from bench.allocator import keep_freed_memory
 from bench.recipes_control import SHORT
 from bench.records import SCHEMA, provenance
-from bench.workloads_envs import BesideGymnasium, BesidePhysics
-from bench.workloads_iteration import Iteration
+from bench.speed.iteration import Iteration
+from bench.speed.stepping import BesideGymnasium, BesidePhysics
 
 EnvsWorkload = BesidePhysics | BesideGymnasium | Iteration
 

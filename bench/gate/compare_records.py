@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.checkpoint import RunFolderError
-from bench.record_check import BadRecord, read_record
-from bench.results import RefusedRecord, Row
+from bench.leaderboard.record_check import BadRecord, read_record
+from bench.leaderboard.results import RefusedRecord, Row
 
 
 class CompareError(RunFolderError):

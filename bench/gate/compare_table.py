@@ -9,11 +9,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from bench.leaderboard.text import one_line
 from bench.statistics import Interval
-from bench.text import one_line
 
 if TYPE_CHECKING:
-    from bench.compare import Comparison
+    from bench.gate.compare import Comparison
 
 JSON_SCHEMA = 1
 

@@ -13,8 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.board import ALGORITHMS, Line, index
-from bench.results import SCALE
+from bench.leaderboard.board import ALGORITHMS, Line, index
+from bench.leaderboard.results import SCALE
 from bench.statistics import Floats, Interval, Resampled, probability_of_improvement, resample
 
 LARGEST = 10_000

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from bench import charts
-from bench.board import Figure, Line
-from bench.protocol import FIELDS, shown
-from bench.published import Entry
-from bench.record_check import numbers
+from bench.leaderboard import charts
+from bench.leaderboard.board import Figure, Line
+from bench.leaderboard.protocol import FIELDS, shown
+from bench.leaderboard.published import Entry
+from bench.leaderboard.record_check import numbers
+from bench.leaderboard.results import SCALE
+from bench.leaderboard.text import duration, one_line, published
 from bench.records import file_name
-from bench.results import SCALE
 from bench.statistics import mean_interval
-from bench.text import duration, one_line, published
 
 PLOTTED = {"accuracy": "accuracy, %", "return": "return"}
 """Metric -> what an axis calls it."""

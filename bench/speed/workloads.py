@@ -15,10 +15,10 @@ from algorithms import ANIL, MAML, ProtoNet, Workers, cross_entropy
 from algorithms.convex import dual_optimum
 from algorithms.learner import Batch
 from algorithms.meta_gradient import meta_gradient, tasks_at_once
-from bench import peers
 from bench.build import make_learner
 from bench.recipe import FewShotRecipe
 from bench.recipes import few_shot
+from bench.speed import peers
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import Dataset

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from bench.protocol import FIELDS, UNSTATED
+from bench.leaderboard.protocol import FIELDS, UNSTATED
 
 PUBLISHED = Path("results/published.yaml")
 KINDS = ("ci95", "std-over-seeds", "unstated", "none")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bench.checkpoint import RunFolderError, write_atomic
-from bench.record_check import numbers
+from bench.leaderboard.record_check import numbers
 from bench.records import processor
 
 SCHEMA = 1

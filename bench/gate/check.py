@@ -1,6 +1,6 @@
 """`metabench check`: the regression gate. It runs a fixed, fast set of work and compares it with stored baselines.
 
-The work is in `bench.check_rows`, the test in `bench.check_decide`. Exit status: 0 every row is good, 1 a row
+The work is in `bench.gate.rows`, the test in `bench.gate.decide`. Exit status: 0 every row is good, 1 a row
 regressed, 2 the run is broken (a row raised, or there is no baseline that fits).
 """
 
@@ -17,12 +17,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from bench import check_baselines as baselines
 from bench.allocator import keep_freed_memory
-from bench.check_baselines import Baseline, BaselineError
-from bench.check_decide import ALPHA, holm, score_p, speed_p, trace_fault
-from bench.check_report import Finding, markdown, status, table, write_junit
-from bench.check_rows import Row, rows
+from bench.gate import baselines
+from bench.gate.baselines import Baseline, BaselineError
+from bench.gate.decide import ALPHA, holm, score_p, speed_p, trace_fault
+from bench.gate.report import Finding, markdown, status, table, write_junit
+from bench.gate.rows import Row, rows
 from bench.recipe import RecipeError
 from bench.terminal import wide
 

@@ -2,8 +2,8 @@
 
 Each workload is first checked to be the same on both sides. Then the two take turns, A B A B …, so that whatever else
 the machine does meets both; the ratio is that of neighbouring turns. learn2learn gets its better number of threads.
-`bench vision` adds the roofline (`bench.roofline`): how fast the machine could be. `bench envs` is control's
-(`bench.speed_envs`). The record has kind "speed".
+`bench vision` adds the roofline (`bench.speed.roofline`): how fast the machine could be. `bench envs` is control's
+(`bench.speed.envs`). The record has kind "speed".
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import tyro
 from rich.console import Console
 
 from algorithms import Workers
-from bench import roofline
 from bench.allocator import keep_freed_memory, share_one_heap
 from bench.cli import complain
-from bench.peers import PeerMissing
+from bench.leaderboard.record_check import check_speed
 from bench.recipe import RecipeError, unknown
-from bench.record_check import check_speed
 from bench.records import SCHEMA, provenance, write_record
 from bench.run import RESULTS
-from bench.speed_envs import ENVS_WORKLOADS, run_envs
-from bench.speed_table import WIDTH, profiles, table
-from bench.turns import alternate, ratio
-from bench.workloads import Sampling, SVMHead, Training, Unequal, workloads
+from bench.speed import roofline
+from bench.speed.envs import ENVS_WORKLOADS, run_envs
+from bench.speed.peers import PeerMissing
+from bench.speed.table import WIDTH, profiles, table
+from bench.speed.turns import alternate, ratio
+from bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workloads
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import Dataset, cache_root, data_root

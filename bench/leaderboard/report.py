@@ -11,12 +11,12 @@ from pathlib import Path
 
 import tyro
 
-from bench.board import assemble
 from bench.checkpoint import write_atomic
-from bench.markdown import embedded, markdown
-from bench.page import html
-from bench.published import PublishedError
-from bench.text import one_line
+from bench.leaderboard.board import assemble
+from bench.leaderboard.markdown import embedded, markdown
+from bench.leaderboard.page import html
+from bench.leaderboard.published import PublishedError
+from bench.leaderboard.text import one_line
 
 
 @dataclass(frozen=True)

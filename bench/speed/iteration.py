@@ -17,7 +17,7 @@ from algorithms import TrustRegionOuter, Workers
 from bench.build_control import build_control
 from bench.distributed import Processes
 from bench.recipes_control import control
-from bench.stopwatch import Stopwatch, Watched
+from bench.speed.stopwatch import Stopwatch, Watched
 from bench.suite import collect
 from envs import Simulator
 from envs.physics import Physics

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.published import Entry, PublishedError, load, read_yaml
+from bench.leaderboard.published import Entry, PublishedError, load, read_yaml
+from bench.leaderboard.results import RefusedRecord, Row, read
+from bench.leaderboard.verdict import Verdict, verdict
 from bench.records import file_name
-from bench.results import RefusedRecord, Row, read
-from bench.verdict import Verdict, verdict
 
 ALGORITHMS = (
     "maml", "maml-fo", "maml-noconv", "maml-promp", "anil", "anil-promp", "meta-sgd", "protonet", "metaoptnet",

@@ -17,10 +17,10 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from bench.compare_records import CompareError, load, match, names, row_key
-from bench.compare_table import JSON_SCHEMA, as_json, table
+from bench.gate.compare_records import CompareError, load, match, names, row_key
+from bench.gate.compare_table import JSON_SCHEMA, as_json, table
+from bench.leaderboard.results import SCALE, T975, Row
 from bench.records import write_record
-from bench.results import SCALE, T975, Row
 from bench.statistics import Floats, Interval, Resampled, mean_interval, probability_of_improvement, resample
 from bench.terminal import wide
 

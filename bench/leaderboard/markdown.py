@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.board import Board, Line
-from bench.published import Entry
+from bench.leaderboard.board import Board, Line
+from bench.leaderboard.published import Entry
+from bench.leaderboard.results import SCALE
+from bench.leaderboard.text import duration, one_line, ours, published, speed_rows
+from bench.leaderboard.verdict import WORDS, Verdict
 from bench.records import file_name
-from bench.results import SCALE
-from bench.text import duration, one_line, ours, published, speed_rows
-from bench.verdict import WORDS, Verdict
 
 WORLDS = {"accuracy": "Few-shot images (test accuracy, %)", "return": "Control (mean return of a test task)"}
 """Metric -> heading of its world."""

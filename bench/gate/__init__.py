@@ -1,0 +1,1 @@
+"""Is it worse than before: the regression check, and two sets of records side by side."""

@@ -1,0 +1,1 @@
+"""Published numbers, verdicts, and the pages that are made of records."""

@@ -1,0 +1,1 @@
+"""How fast it is beside learn2learn, Gymnasium and what this machine can do."""
