@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside the published numbers
 
-  metabench quickstart                      five learners on embedded data, two minutes
+  metabench quickstart                      five learners in both worlds, two or three minutes
   metabench list                            algorithms, benchmarks, data sets
   metabench run ALGORITHM BENCHMARK [...]   train, select on validation, test, write a record
   metabench evaluate RUN_FOLDER [...]       test a trained run again, or under another protocol

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from bench.built import TEST_SEED
@@ -19,13 +18,14 @@ from bench.figures import quickstart_figure
 from bench.recipe import ControlRecipe, FewShotRecipe, Recipe
 from bench.recipes import resolve
 from bench.run import Machine, Options, execute
+from bench.terminal import wide
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import cache_root, data_root
 
 LEARNERS = ("maml", "anil", "meta-sgd", "protonet", "metaoptnet")
 BENCHMARKS = ("glyphs-5w1s", "navigation")
-ITERATIONS = {"glyphs-5w1s": 200, "navigation": 24}
+ITERATIONS = {"glyphs-5w1s": 160, "navigation": 20}
 """Outer steps of each learner."""
 
 NEXT = {
@@ -57,7 +57,7 @@ def quickstart(arguments: list[str]) -> int:
     folder = command.out or Path("runs") / "quickstart" / f"seed{command.seed}"
     records = {benchmark: trained(benchmark, folder, command) for benchmark in BENCHMARKS}
     if all(records.values()):
-        console = Console()
+        console = wide()
         for of_benchmark in records.values():
             console.print(table(of_benchmark))
         console.print(f"picture: {draw(records, folder / 'quickstart.png')}", soft_wrap=True, highlight=False)
