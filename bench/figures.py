@@ -73,7 +73,7 @@ def learning_curves(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
         axes.plot(at, mean, color=colour, marker=marker, markersize=4, label=record["algorithm"])
         axes.fill_between(at, mean - ci95, mean + ci95, color=colour, alpha=0.1, linewidth=0)
     axes.set(xlabel="iterations of the outer loop")
-    _quiet(axes)
+    quiet(axes)
 
 
 def updates(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
@@ -93,7 +93,7 @@ def updates(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
         axes.annotate("chance", (0.5, chance), (0, 3), textcoords="offset points", color="0.4")
     axes.set(xlabel="updates")
     axes.set_xticks(range(max((len(r["test"]["updates"]) for r in records), default=1)))
-    _quiet(axes)
+    quiet(axes)
 
 
 def episode_sheet(support: Batch, query: Batch) -> NDArray[np.float64]:
@@ -112,7 +112,8 @@ def _rows(batch: Batch) -> NDArray[np.float64]:
     return rows.reshape(rows.shape[0] * rows.shape[1], -1)
 
 
-def _quiet(axes: Axes) -> None:
+def quiet(axes: Axes) -> None:
+    """No frame above and on the right, and faint lines behind the values."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)

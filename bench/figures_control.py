@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from algorithms import Learner
 from bench.checkpoint import RunFolderError
-from bench.figures import PALETTE
+from bench.figures import PALETTE, quiet
 from bench.film import when
 from envs.render import adapted
 from envs.suite import Control, Tasks
@@ -47,7 +47,7 @@ def trajectories_figure(title: str, suite: Control, tasks: Tasks, learner: Learn
     for panel in panels:
         panel.plot(0, 0, "o", color="0.3", markersize=4, zorder=3)
         panel.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-        _quiet(panel)
+        quiet(panel)
     return _png(figure)
 
 
@@ -76,7 +76,7 @@ def curve_figure(title: str, log: Path) -> bytes:
         )  # fmt: skip
     axes.set(title=title, xlabel="iterations of the outer loop", ylabel="mean return of an episode")
     axes.legend(frameon=False, fontsize=9)
-    _quiet(axes)
+    quiet(axes)
     return _png(figure)
 
 
@@ -106,9 +106,3 @@ def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
-
-
-def _quiet(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)

@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from algorithms import Workers
+from bench.cost import Flops
 
 
 class Work(NamedTuple):
@@ -40,22 +39,23 @@ class Machine(NamedTuple):
     conv: float
 
 
-class _Count(TorchDispatchMode):
+class _Count(Flops):
+    """FLOPs, and the bytes that operations read and make."""
+
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = self.products = self.all = self.largest = 0
+        super().__init__()
+        self.products = self.all = self.largest = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        before = self.total
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         if func.is_view:
             return out
         made = _bytes(out)
         moved = made + _bytes(args)
         self.all += moved
         self.largest = max(self.largest, made)
-        formula = flop_registry.get(func.overloadpacket)
-        if formula is not None:
-            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        if self.total > before:
             self.products += moved
         return out
 
@@ -70,7 +70,7 @@ def count(call: Callable[[], object]) -> Work:
     """Run once and count; on this thread only."""
     with _Count() as counter:
         call()
-    return Work(counter.flops, counter.products, counter.all, counter.largest)
+    return Work(counter.total, counter.products, counter.all, counter.largest)
 
 
 def seconds(call: Callable[[], object], device: str, repeats: int = 5) -> float:

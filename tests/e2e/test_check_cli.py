@@ -6,27 +6,24 @@ A few rows stand for the whole set, since a test must be quick; they go through 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from algorithms import Batch, GradientOuter, Learner
-from algorithms.learner import gradient_step
-from algorithms.network import Params
 from algorithms.protonet import class_means
 from bench.cli import main
 from envs.rollouts import Rollouts, weigh
+from tests.plants import Plant, altered_step
 
 MAML, ANIL, META_SGD, PROTONET = (
     f"trace {name} glyphs-5w1s" for name in ("maml", "anil", "meta-sgd", "protonet")
 )  # fmt: skip
 CONTROL = "trace maml navigation"
 SPEED = "speed anil glyphs-5w1s"
-Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +51,6 @@ def check(baselines: Path, *rows: str) -> int:
     return main(["check", "--baselines", str(baselines), *only(*rows)])
 
 
-def inner_gradients(change: Callable[[Tensor], Tensor]) -> Plant:
-    """The gradients of every inner update, changed."""
-
-    def step(rule: Learner, fast: Params, names: Sequence[str], support: Batch, *, exact: bool = True) -> list[Tensor]:
-        return [change(g) for g in gradient_step(rule, fast, names, support, exact=exact)]
-
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("algorithms.maml.gradient_step", step)
-        patch.setattr("algorithms.meta_sgd.gradient_step", step)
-
-    return plant
-
-
 def prototypes_of_the_next_class(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("algorithms.protonet.class_means", lambda support: class_means(support).roll(1, 1))
 
@@ -85,13 +69,13 @@ def test_repeated_clean_runs_are_green(baselines: Path) -> None:
 @pytest.mark.parametrize(
     ("plant", "row"),
     [
-        pytest.param(inner_gradients(torch.neg), MAML, id="sign flip, MAML"),
-        pytest.param(inner_gradients(torch.neg), ANIL, id="sign flip, ANIL"),
-        pytest.param(inner_gradients(torch.neg), META_SGD, id="sign flip, Meta-SGD"),
-        pytest.param(inner_gradients(torch.neg), CONTROL, id="sign flip, control"),
-        pytest.param(inner_gradients(torch.detach), MAML, id="first order, MAML"),
-        pytest.param(inner_gradients(torch.detach), ANIL, id="first order, ANIL"),
-        pytest.param(inner_gradients(torch.detach), META_SGD, id="first order, Meta-SGD"),
+        pytest.param(altered_step(torch.neg), MAML, id="sign flip, MAML"),
+        pytest.param(altered_step(torch.neg), ANIL, id="sign flip, ANIL"),
+        pytest.param(altered_step(torch.neg), META_SGD, id="sign flip, Meta-SGD"),
+        pytest.param(altered_step(torch.neg), CONTROL, id="sign flip, control"),
+        pytest.param(altered_step(torch.detach), MAML, id="first order, MAML"),
+        pytest.param(altered_step(torch.detach), ANIL, id="first order, ANIL"),
+        pytest.param(altered_step(torch.detach), META_SGD, id="first order, Meta-SGD"),
         pytest.param(prototypes_of_the_next_class, PROTONET, id="wrong prototype"),
         pytest.param(no_discount, CONTROL, id="dropped discount"),
     ],

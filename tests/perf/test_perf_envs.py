@@ -37,18 +37,15 @@ def told(row: dict[str, Any]) -> float:
 
 def test_closed_loop_against_the_limit_of_physics() -> None:
     work = BesidePhysics()
-    assert work.target == 0.75
     assert told(work.row(Workers(cores()), ROUNDS, STEPS)) >= 0.5
 
 
 @pytest.mark.parametrize(("mode", "sizes"), [("sync", (4, 32)), ("async", (4,))])
 def test_closed_loop_against_gymnasium(mode: str, sizes: tuple[int, ...]) -> None:
     work = BesideGymnasium(mode, sizes)
-    assert work.target == 2
     assert told(work.row(Workers(cores()), 3, STEPS)) >= 1.4
 
 
 def test_most_of_a_short_iteration_is_simulation() -> None:
     work = Iteration(0.2)
-    assert work.target == 0.6
     assert told(work.row(Workers(cores()), 3)) >= 0.4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from algorithms import ANIL, MAML, Batch, Learner
 from algorithms.convex import crammer_singer
-from algorithms.learner import gradient_step
 from algorithms.meta_gradient import MetaGradient
 from algorithms.network import BatchNorm, Network, Params
 from algorithms.protonet import ProtoNet, class_means
@@ -27,10 +26,10 @@ from tests.checks import (
     assert_same_meta_gradient,
     assert_statistics_are_torchs,
 )
+from tests.plants import Plant, altered_step
 from tests.reference import plain
 from tests.small import images, learner
 
-Plant = Callable[[pytest.MonkeyPatch], None]
 Check = Callable[[], None]
 
 
@@ -81,19 +80,6 @@ def statistics() -> None:
 
 
 # What is broken -----------------------------------------------------------------------------------------------
-
-
-def altered_step(change: Callable[[Tensor], Tensor]) -> Plant:
-    """The inner gradients, changed."""
-
-    def step(rule: Learner, fast: Params, names: Sequence[str], support: Batch, *, exact: bool = True) -> list[Tensor]:
-        return [change(g) for g in gradient_step(rule, fast, names, support, exact=exact)]
-
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("algorithms.maml.gradient_step", step)
-        patch.setattr("algorithms.meta_sgd.gradient_step", step)
-
-    return plant
 
 
 SIGN_FLIPPED = altered_step(torch.neg)
