@@ -5,6 +5,7 @@ Started by ``torchrun --nproc-per-node=N -m bench run …``; without torchrun th
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -33,6 +34,9 @@ class Processes:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(self.device)
         if self.world > 1 and not dist.is_initialized():
+            # Its functions take the group of the moment of import as a default. Imported later (torch.compile does it)
+            # they hold the group past `close`, and its threads may then abort the interpreter as it ends.
+            importlib.import_module("torch.distributed.nn")
             dist.init_process_group("nccl" if device == "cuda" else "gloo")
 
     @property

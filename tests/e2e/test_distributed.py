@@ -123,18 +123,45 @@ def losses(folder: Path) -> dict[int, float]:
     return {line["iteration"]: line["loss"] for line in lines if "loss" in line}
 
 
+def torchrun(warm, *argv) -> subprocess.CompletedProcess[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [sys.executable, *launch, *map(str, argv)], env=warm.environment(), capture_output=True, text=True, timeout=240
+    )
+
+
+LEAVING = """
+import os, sys
+from pathlib import Path
+import torch
+from bench.distributed import Processes
+def gloo():
+    names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    return sum("gloo" in name for name in names)
+processes = Processes("cpu")
+import torch.distributed.nn  # as torch.compile does, in the middle of a run
+processes.sum(torch.ones(1))
+before = gloo()
+processes.close()
+Path(f"{sys.argv[1]}.{processes.rank}").write_text(f"{before > 0} {gloo()}")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="lists threads as Linux does")
+def test_no_thread_of_the_group_is_left_when_it_is_closed(warm, tmp_path):
+    """One that is left may want the interpreter while it ends, and then aborts a run that was done."""
+    script = tmp_path / "leaving.py"
+    script.write_text(LEAVING)
+    done = torchrun(warm, script, tmp_path / "threads")
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / f"threads.{rank}").read_text() for rank in (0, 1)] == ["True 0", "True 0"]
+
+
 def test_torchrun_gives_the_record_of_one_process_written_once(warm, tmp_path):
     argv = [*PROTONET, "--meta-batch", 3]
     status, output = warm.run(*argv, "--out", tmp_path / "one")
     assert status == 0, output
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bench"]
-    done = subprocess.run(
-        [sys.executable, *launch, *map(str, argv), "--out", tmp_path / "two"],
-        env=warm.environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    done = torchrun(warm, "-m", "bench", *argv, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("updates") == 1
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["checkpoint.pt", "lock", "log.jsonl", "record.json"]
