@@ -71,7 +71,7 @@ class Batch(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """A support as given, and as the learner's rule reads it (see `Learner.encode`)."""
+    """Examples as given, and as the learner's rule reads them (see `Learner.encode`)."""
 
     given: Batch
     read: Batch
@@ -108,11 +108,11 @@ class Learner(nn.Module):
             fast |= {name: b.unsqueeze(0) for name, b in self.network.named_buffers()}
         return fast
 
-    def encode(self, support: Batch) -> Encoded:
-        """What every update on one support shares: the support, and its features where only they are read."""
+    def encode(self, batch: Batch) -> Encoded:
+        """What all updates share: the examples, and their features where the rule reads only these."""
         if self.reads == "inputs":
-            return Encoded(support, support)
-        return Encoded(support, support._replace(x=self.network.features(self.begin(), support.x)))
+            return Encoded(batch, batch)
+        return Encoded(batch, batch._replace(x=self.network.features(self.begin(), batch.x)))
 
     def update(self, fast: Params, support: Encoded) -> Params:
         """φ_{k+1} from φ_k: differentiable in θ where gradients are enabled, without side effect."""
@@ -134,6 +134,13 @@ class Learner(nn.Module):
         """Inputs (T, N, ...) -> the likelihood's parameters (T, N, ...): logits, or means and log-stds."""
         out: Tensor = self.network(fast, x)
         return out
+
+    def answer(self, fast: Params, encoded: Encoded) -> Tensor:
+        """What `predict` gives for encoded examples. No update changes the body's features where the rule reads them,
+        but for the support's own statistics: elsewhere the body is not passed again."""
+        if self.reads == "inputs" or (self.norm == "support" and not self.training):
+            return self.predict(fast, encoded.given.x)
+        return self.network.read_out(fast, encoded.read.x)
 
     def loss(self, fast: Params, batch: Batch) -> Tensor:
         """−mean over N of w · log p(y | f(x)), per task: (T,).

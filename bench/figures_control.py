@@ -34,7 +34,7 @@ def trajectories_figure(title: str, suite: Control, tasks: Tasks, learner: Learn
     for update, fast in adapted(suite, tasks, learner, max(updates)):
         if update not in axes:
             continue
-        score = float(suite.score(tasks, learner, fast, update).mean())
+        score = float(suite.scorer(tasks, learner)(fast, update).mean())
         rolled = tasks.last[update]
         for t, goal in enumerate(goals):
             colour = PALETTE[t % len(PALETTE)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from algorithms.learner import Batch, Learner
 from algorithms.network import Params
+
+Scorer = Callable[[Params, int], Tensor]
+"""φ after so many updates, and their number -> score of each task, (T,)."""
 
 
 class Suite(Protocol):
@@ -31,8 +34,8 @@ class Suite(Protocol):
         """What its adaptation is judged on."""
         ...
 
-    def score(self, tasks: Any, learner: Learner, fast: Params, update: int) -> Tensor:
-        """Accuracy or mean return of each task, (T,)."""
+    def scorer(self, tasks: Any, learner: Learner) -> Scorer:
+        """Accuracy or mean return of each task; what all updates share of it is done here, once."""
         ...
 
     def metrics(self, tasks: Any) -> dict[str, float]:
@@ -60,11 +63,12 @@ def scores_by_update(suite: Suite, tasks: Any, learner: Learner, updates: int) -
     previous: Batch | None = None
     with torch.no_grad():
         fast = learner.begin()
-        scores = [suite.score(tasks, learner, fast, 0)]
+        score = suite.scorer(tasks, learner)
+        scores = [score(fast, 0)]
         for update in range(updates):
             support = suite.support(tasks, learner, fast, update)
             if support is not previous:
                 encoded, previous = learner.encode(support), support
             fast = learner.update(fast, encoded)
-            scores.append(suite.score(tasks, learner, fast, update + 1))
+            scores.append(score(fast, update + 1))
     return torch.stack(scores, 1)

@@ -146,7 +146,7 @@ def adapted(suite: Control, tasks: Tasks, learner: Learner, updates: int) -> Ite
 def _film(
     suite: Control, tasks: Tasks, learner: Learner, fast: Params, update: int, every: int, camera: Camera
 ) -> Film:
-    score = float(suite.score(tasks, learner, fast, update)[0])
+    score = float(suite.scorer(tasks, learner)(fast, update)[0])
     rolled = tasks.last[update]
     chosen = int(np.argsort(rolled.returns[0], kind="stable")[suite.rollouts // 2])
     steps = int(rolled.valid[0, chosen].sum())

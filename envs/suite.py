@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,9 +98,9 @@ class Control:
         """The same of the adapted policy; always with the log-probability of each action when it was drawn."""
         return self._batch(self._rolled(tasks, learner, fast, update))
 
-    def score(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Tensor:
+    def scorer(self, tasks: Tasks, learner: Learner) -> Callable[[Params, int], Tensor]:
         """Mean undiscounted return of each task, (T,)."""
-        return torch.as_tensor(self._rolled(tasks, learner, fast, update).returns.mean(1))
+        return lambda fast, update: torch.as_tensor(self._rolled(tasks, learner, fast, update).returns.mean(1))
 
     def metrics(self, tasks: Tasks) -> dict[str, float]:
         """What collecting on these tasks showed: mean return before and after adaptation, failed simulations."""

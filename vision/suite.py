@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,10 +64,14 @@ class FewShot:
         """The same examples, whatever the learner does."""
         return tasks.query
 
-    def score(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Tensor:
-        """Accuracy on each task's query, (T,)."""
-        predicted = learner.predict(fast, tasks.query.x).argmax(-1)
-        return (predicted == tasks.query.y).float().mean(1)
+    def scorer(self, tasks: Tasks, learner: Learner) -> Callable[[Params, int], Tensor]:
+        """Accuracy on each task's query, (T,), which is encoded once."""
+        query = learner.encode(tasks.query)
+
+        def score(fast: Params, update: int) -> Tensor:
+            return (learner.answer(fast, query).argmax(-1) == tasks.query.y).float().mean(1)
+
+        return score
 
     def metrics(self, tasks: Tasks) -> dict[str, float]:
         """Nothing: the examples are given."""

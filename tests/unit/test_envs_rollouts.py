@@ -138,7 +138,7 @@ def test_physics_that_blows_up_is_counted_and_never_nan(tmp_path: object, monkey
     assert batch.valid is not None
     assert batch.valid.sum(1).tolist() == [23, 23]
     assert all(bool(t.isfinite().all()) for t in batch if isinstance(t, torch.Tensor))
-    assert bool(suite.score(tasks, learner, learner.begin(), 0).isfinite().all())
+    assert bool(suite.scorer(tasks, learner)(learner.begin(), 0).isfinite().all())
 
 
 @pytest.mark.parametrize("name", ["navigation", "cheetah-dir-promp"])

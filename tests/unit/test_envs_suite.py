@@ -34,7 +34,7 @@ def test_support_query_and_score_of_an_update_are_the_same_episodes() -> None:
     for field in ("x", "y", "w", "valid"):
         assert torch.equal(getattr(support, field), getattr(query, field))
     returns = tasks.last[0].returns
-    np.testing.assert_array_equal(suite.score(tasks, rule, fast, 0).numpy(), returns.mean(1))
+    np.testing.assert_array_equal(suite.scorer(tasks, rule)(fast, 0).numpy(), returns.mean(1))
     later = suite.query(tasks, rule, fast, 1)
     assert not torch.equal(later.y, query.y), "the next update's are fresh"
     assert list(tasks.last) == [1]

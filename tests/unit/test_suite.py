@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
 import torch
 
 from algorithms import Batch, Network, ProtoNet, adapt
+from algorithms.learner import trajectory
 from algorithms.likelihood import Categorical
+from algorithms.network import Params
 from tests.small import Smooth, images, learner
 from vision.augment import Augment
 from vision.suite import FewShot, Tasks
@@ -69,8 +72,37 @@ def test_the_score_is_the_accuracy_of_each_task() -> None:
         for n, k in enumerate(wanted):
             x[task, n, 0, 0, k] = 1.0
     query = Batch(x, torch.tensor([[0, 1, 2, 2], [0, 1, 2, 0]]), torch.ones(2, 4), 3)
-    scores = suite().score(Tasks(query, query), rule, rule.begin(), 0)
+    scores = suite().scorer(Tasks(query, query), rule)(rule.begin(), 0)
     assert scores.tolist() == [1.0, 0.5]
+
+
+PASSES = {"maml": 3, "meta-sgd": 3, "anil": 1, "protonet": 1, "metaoptnet-ridge": 1}
+"""Of the body over the query, for its scores after 0, 1 and 2 updates."""
+
+
+@pytest.mark.parametrize("norm", ["transductive", "running", "support"])
+@pytest.mark.parametrize("kind", PASSES)
+def test_the_query_passes_the_body_once_unless_an_update_changes_its_features(
+    kind: str, norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = learner(kind, norm=norm).eval()
+    tasks = suite().tasks(range(6), "test")
+    passed, features = 0, rule.network.features
+
+    def counted(fast: Params, x: torch.Tensor) -> torch.Tensor:
+        nonlocal passed
+        passed += x is tasks.query.x
+        return features(fast, x)
+
+    monkeypatch.setattr(rule.network, "features", counted)
+    score = suite().scorer(tasks, rule)
+    path = list(trajectory(rule, [tasks.support] * 2))
+    scores = [score(fast, update) for update, fast in enumerate(path)]
+    assert passed == PASSES[kind] + (3 if norm == "support" and PASSES[kind] == 1 else 0)
+    for fast, score_of in zip(path, scores, strict=True):
+        predicted = rule.predict(fast, tasks.query.x).argmax(-1)
+        assert torch.equal(score_of, (predicted == tasks.query.y).to(score_of.dtype).mean(1))
+    assert not torch.equal(scores[0], scores[-1])
 
 
 def test_augmentation_alters_training_tasks_alone_and_by_their_index() -> None:
