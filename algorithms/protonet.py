@@ -44,18 +44,17 @@ class ProtoNet(Learner):
         """The first layer's bias, moved by the task's prototype: a policy conditioned on what was seen of the task.
 
         Actions have no classes whose means could be a head, and their mean weighted by advantages would be one
-        action for every state. What carries over is that a task is known by one mean of embeddings, computed
-        without a gradient step. An example is a transition (observation, action, advantage): which actions paid,
-        and where. The mean enters where a task variable beside the observation would: as a shift of the first
-        layer. It replaces the one before, so the latest support alone tells the task.
-        **A metabench extension: no number was published for it.**
+        action for every state. What carries over is that a task is known by a weighted mean of embeddings, w being
+        now the advantage: it tells where, and by which actions, more was earned than expected. The mean enters where
+        a task variable beside the observation would: as a shift of the first layer. It adds to the shift before, as
+        an advantage tells what to change of the policy that acted. **A metabench extension: no number was published
+        for it.**
         """
-        bias = self.network.get_parameter(prototype.bias)
-        return fast | {prototype.bias: bias + prototype(support)}
+        return fast | {prototype.bias: fast[prototype.bias] + prototype(support)}
 
 
 class Prototype(nn.Module):
-    """Transitions of each task -> a shift of the policy's first layer, linear in their mean embedding.
+    """Transitions of each task -> a shift of the policy's first layer, linear in their mean embedding, E[w e(x, y)].
 
     Args:
         network: its body also says `inputs`, O, and `first_bias`, the name of its first layer's bias.
@@ -74,15 +73,14 @@ class Prototype(nn.Module):
         self.bias = f"body.{body.first_bias}"
         like = network.get_parameter(self.bias)
         self.embed = nn.Sequential(
-            nn.Linear(observation + action + 1, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()
+            nn.Linear(observation + action, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()
         ).to(like)
         self.shift = nn.Linear(width, len(like), bias=False).to(like)
-        nn.init.normal_(self.shift.weight, std=0.1 / width**0.5)  # at first a task changes little, but not nothing
 
     def forward(self, support: Batch) -> Tensor:
         """Observations (T, N, O), actions (T, N, A) and advantages (T, N) -> (T, units of the first layer)."""
-        embedded = self.embed(torch.cat([support.x, support.y, support.w.unsqueeze(-1)], -1))
-        out: Tensor = self.shift(support.mean(embedded))
+        embedded = self.embed(torch.cat([support.x, support.y], -1))
+        out: Tensor = self.shift(support.mean(support.w.unsqueeze(-1) * embedded))
         return out
 
 

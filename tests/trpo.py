@@ -61,11 +61,11 @@ def adapted(learner: Learner, theta: Tensor, supports: list[Batch]) -> Named:
                 rate = prior[f"rates.{i}"] if isinstance(learner, MetaSGD) else learner.inner_lr
                 net[n] = net[n] - rate * (g.detach() if learner.first_order else g)
         elif isinstance(learner, ProtoNet):
-            seen = torch.cat([x, y, w[:, None]], 1)
+            seen = torch.cat([x, y], 1)
             for i in (0, 2):
                 seen = (seen @ prior[f"prototype.embed.{i}.weight"].T + prior[f"prototype.embed.{i}.bias"]).tanh()
-            shift = prior["prototype.shift.weight"] @ seen.mean(0)
-            net["network.body.0.bias"] = prior["network.body.0.bias"] + shift
+            shift = prior["prototype.shift.weight"] @ (w[:, None] * seen).mean(0)
+            net["network.body.0.bias"] = net["network.body.0.bias"] + shift
         else:
             assert isinstance(learner, MetaOptNet)
             z = torch.cat([features(prior, x, False), torch.ones_like(w)[:, None]], 1)

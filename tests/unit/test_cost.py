@@ -34,8 +34,8 @@ def test_protonet_on_an_mlp_by_hand():
     support, query = 8, 12
     body = (support + query) * (forward + backward)
     assert cost(recipe).task_flops == body + 3 * head * query + 2 * means * support
-    # Scored twice, before and after the update; the support is embedded once.
-    assert cost(recipe).episode_flops == 2 * query * (forward + head) + support * (forward + means)
+    # Scored twice, before and after the update; support and query are embedded once.
+    assert cost(recipe).episode_flops == query * (forward + 2 * head) + support * (forward + means)
     assert cost(recipe).parameters == sum(i * o + 3 * o for i, o in layers) + 64 * 4 + 4
 
 

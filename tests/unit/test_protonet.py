@@ -78,7 +78,7 @@ def test_control_overrides_the_first_bias_and_nothing_else() -> None:
 
 
 def test_control_by_hand() -> None:
-    """The mean over what counts of two tanh layers, then a linear map onto the meta-bias."""
+    """Two tanh layers' mean over what counts, weighted by advantages, then a linear map onto the bias."""
     rule = conditioned()
     (support,), _ = meta_batch(rule)
     named, after = dict(rule.named_parameters()), adapt(rule, [support])
@@ -87,18 +87,21 @@ def test_control_by_hand() -> None:
         rows = []
         for n in range(support.x.shape[1]):
             if support.valid[task, n]:
-                z = torch.cat([support.x[task, n], support.y[task, n], support.w[task, n, None]])
+                z = torch.cat([support.x[task, n], support.y[task, n]])
                 for layer in ("embed.0", "embed.2"):
                     z = torch.tanh(named[f"prototype.{layer}.weight"] @ z + named[f"prototype.{layer}.bias"])
-                rows.append(z)
+                rows.append(support.w[task, n] * z)
         shift = named["prototype.shift.weight"] @ torch.stack(rows).mean(0)
         torch.testing.assert_close(after[FIRST][task], named[f"network.{FIRST}"] + shift)
 
 
-def test_a_later_support_replaces_the_prototype() -> None:
+def test_the_shifts_of_several_supports_add_up() -> None:
     rule = conditioned()
-    (first, second), _ = meta_batch(rule, updates=2)
-    assert torch.equal(adapt(rule, [first, second])[FIRST], adapt(rule, [second])[FIRST])
+    supports, _ = meta_batch(rule, updates=2)
+    prior = rule.begin()[FIRST]
+    first, second = (adapt(rule, [support])[FIRST] - prior for support in supports)
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(adapt(rule, supports)[FIRST], prior + first + second)
 
 
 def test_a_prototype_changes_little_at_first_and_can_be_learned() -> None:
