@@ -86,7 +86,9 @@ def complain(message: str) -> int:
     """Say on stderr what is wrong, in red where that is a terminal; the exit status of wrong input."""
     from rich.console import Console
 
-    Console(stderr=True).print(f"metabench: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    from bench.terminal import say
+
+    say(f"metabench: {message}", Console(stderr=True), "red")
     return 2
 
 

@@ -19,7 +19,7 @@ from bench import data as actions
 from bench import recipes_control
 from bench.recipe import RecipeError
 from bench.recipes import BENCHMARKS, VARIANTS, benchmark_names
-from bench.terminal import wide
+from bench.terminal import say, wide
 from envs import ENVIRONMENTS
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
@@ -49,7 +49,7 @@ def list_all(arguments: list[str]) -> int:
     console.print(benchmarks)
     show_environments(console)
     show_data(console)
-    console.print("metabench run ALGORITHM BENCHMARK --dry-run shows a recipe and its cost.", highlight=False)
+    say("metabench run ALGORITHM BENCHMARK --dry-run shows a recipe and its cost.", console)
     return 0
 
 
@@ -91,7 +91,7 @@ def show_data(console: Console) -> None:
     console.print(table)
     for row in rows:
         if row.obtain:
-            console.print(f"{row.name} is not there; get it with: {row.obtain}", highlight=False, soft_wrap=True)
+            say(f"{row.name} is not there; get it with: {row.obtain}", console)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -235,4 +235,4 @@ def data(arguments: list[str]) -> int:
 
 
 def _say(what: str, files: tuple[Path, ...] | list[Path]) -> None:
-    Console().print("\n".join([what, *(f"  {file}" for file in files)]), markup=False, highlight=False, soft_wrap=True)
+    say("\n".join([what, *(f"  {file}" for file in files)]))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 import tyro
-from rich.console import Console
 
 from algorithms import Diverged, Learner, Workers
 from bench import checkpoint
@@ -17,6 +16,7 @@ from bench.distributed import Processes
 from bench.figures_control import curve_figure, trajectories_figure
 from bench.film import filmstrip
 from bench.recipe import ControlRecipe, RecipeError, from_fields
+from bench.terminal import say
 from envs.navigation import Navigation
 from envs.render import CannotDraw, films
 from envs.suite import Control
@@ -79,7 +79,7 @@ def render(arguments: list[str]) -> int:
         raise RecipeError(f"{title}: {error}") from error
     out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_atomic(out, picture)
-    Console().print(f"{out}: {len(picture) / 1e6:.2f} MB", markup=False, highlight=False, soft_wrap=True)
+    say(f"{out}: {len(picture) / 1e6:.2f} MB")
     return 0
 
 

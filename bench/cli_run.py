@@ -17,6 +17,7 @@ from bench import checkpoint, recipes_control
 from bench.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError, from_fields, unknown
 from bench.recipes import VARIANTS, benchmark_names, resolve
 from bench.run import Machine, Options, again, execute
+from bench.terminal import say
 from envs import ENVIRONMENTS, family
 
 
@@ -111,7 +112,7 @@ def report(record: dict[str, Any], console: Console) -> None:
     if record["status"] != "complete":
         advice = "the last good checkpoint is kept; try a lower --outer-lr or --inner-lr, with another --out"
         text = f"{title}: {record['status']}; {advice}"
-        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        say(text, console, "red")
         return
     test = record["test"]
     table = Table(title=title, title_justify="left", min_width=len(title))

@@ -18,7 +18,7 @@ from bench.figures import quickstart_figure
 from bench.recipe import ControlRecipe, FewShotRecipe, Recipe
 from bench.recipes import resolve
 from bench.run import Machine, Options, execute
-from bench.terminal import wide
+from bench.terminal import say, wide
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import cache_root, data_root
@@ -60,11 +60,11 @@ def quickstart(arguments: list[str]) -> int:
         console = wide()
         for of_benchmark in records.values():
             console.print(table(of_benchmark))
-        console.print(f"picture: {draw(records, folder / 'quickstart.png')}", soft_wrap=True, highlight=False)
+        say(f"picture: {draw(records, folder / 'quickstart.png')}", console)
         commands = [f"metabench {command.format(folder=folder)}" for command in NEXT]
         width = max(map(len, commands))
         lines = [f"  {command:{width}}  {what}" for command, what in zip(commands, NEXT.values(), strict=True)]
-        console.print("\n".join(["next:", *lines]), soft_wrap=True, highlight=False, markup=False)
+        say("\n".join(["next:", *lines]), console)
     return 0 if all(r["status"] == "complete" for of_benchmark in records.values() for r in of_benchmark) else 1
 
 

@@ -1,4 +1,4 @@
-"""Where tables are printed."""
+"""Where tables and plain lines are printed."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def wide() -> Console:
     """Standard output: a terminal as it is, a log or a pipe with room for a table's words."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
+
+
+def say(text: str, console: Console | None = None, style: str | None = None) -> None:
+    """Print text as it is: names and paths hold brackets and numbers, which are no markup, and are not broken up."""
+    (console or Console()).print(text, style=style, markup=False, highlight=False, soft_wrap=True)

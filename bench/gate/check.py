@@ -24,7 +24,7 @@ from bench.gate.decide import ALPHA, holm, score_p, speed_p, trace_fault
 from bench.gate.report import Finding, markdown, status, table, write_junit
 from bench.gate.rows import Row, rows
 from bench.recipe import RecipeError
-from bench.terminal import wide
+from bench.terminal import say, wide
 
 SLOWER = 0.15
 """Margin of a speed. Half of the 30 % that must be caught: a ratio to the yardstick drifts by a few percent."""
@@ -96,7 +96,7 @@ def compare(chosen: Sequence[Row], known: dict[str, Baseline], console: Console)
     measured = []
     for row in chosen:
         measured.append(_looked_at(row, known[row.name]))
-        console.print(f"{row.name}: {measured[-1].seconds:.1f} s", markup=False, highlight=False)
+        say(f"{row.name}: {measured[-1].seconds:.1f} s", console)
     family = [m for m in measured if not m.error and m.row.kind != "trace"]
     adjusted = dict(zip((m.row.name for m in family), holm([m.p for m in family]), strict=True))
     return [_finding(m, known[m.row.name], adjusted.get(m.row.name, 1.0)) for m in measured]
@@ -164,15 +164,15 @@ def update(chosen: Sequence[Row], path: Path, console: Console) -> int:
     new = {name: b for name, b in old.items() if name in {row.name for row in rows()}}
     for row in chosen:
         m = _measured(row)
-        console.print(f"{row.name}: {m.seconds:.1f} s", markup=False, highlight=False)
+        say(f"{row.name}: {m.seconds:.1f} s", console)
         if m.error:
             raise BaselineError(f"{row.name} cannot be measured ({m.error}); {path} is unchanged")
         values = (statistics.median(m.values),) if row.kind == "speed" else m.values
         new[row.name] = Baseline(values, row.work.recipe.digest(), baselines.here())
     baselines.write(path, new)
     for name in sorted(old.keys() | new.keys()):
-        console.print(_change(name, old.get(name), new.get(name)), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"baselines: {path}", markup=False, highlight=False)
+        say(_change(name, old.get(name), new.get(name)), console)
+    say(f"baselines: {path}", console)
     return 0
 
 
@@ -189,5 +189,5 @@ def _old(path: Path, console: Console) -> dict[str, Baseline]:
     try:
         return baselines.read(path)
     except BaselineError as error:
-        console.print(f"all anew: {error}", markup=False, highlight=False, soft_wrap=True)
+        say(f"all anew: {error}", console)
         return {}

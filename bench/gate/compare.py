@@ -22,7 +22,7 @@ from bench.gate.compare_table import JSON_SCHEMA, as_json, table
 from bench.leaderboard.results import SCALE, T975, Row
 from bench.records import write_record
 from bench.statistics import Floats, Interval, Resampled, mean_interval, probability_of_improvement, resample
-from bench.terminal import wide
+from bench.terminal import say, wide
 
 TASK_FIELDS = (
     "dataset", "split", "data_digest", "ways", "shots", "queries", "within_group_test", "rotations_test", "image_size",
@@ -79,10 +79,10 @@ def compare_command(arguments: list[str]) -> int:
     console = wide()
     console.print(table(found, total, str(a.path), str(b.path)))
     for name in alone:
-        console.print(f"on one side only: {name}", markup=False, highlight=False, soft_wrap=True)
+        say(f"on one side only: {name}", console)
     refused = [f"{side.path}: {r.file} {r.reason}" for side in (a, b) for r in side.refused]
     for line in refused:
-        Console(stderr=True).print(f"not used: {line}", markup=False, highlight=False, soft_wrap=True)
+        say(f"not used: {line}", Console(stderr=True))
     if command.out is not None:
         sides = {"schema": JSON_SCHEMA, "kind": "comparison", "a": str(a.path), "b": str(b.path)}
         write_record(command.out, {**sides, **as_json(found, total), "alone": alone, "refused": refused})

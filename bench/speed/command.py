@@ -32,6 +32,7 @@ from bench.speed.peers import PeerMissing
 from bench.speed.table import WIDTH, profiles, table
 from bench.speed.turns import alternate, ratio
 from bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workloads
+from bench.terminal import say
 from vision import DATASETS
 from vision.episodes import Episodes, Shape
 from vision.images import Dataset, cache_root, data_root
@@ -106,7 +107,7 @@ def _timed(command: SpeedCommand, suite: str) -> int:
     Console(width=max(console.width, WIDTH) if suite == "vision" else None).print(table(record))
     if shares := profiles(record):
         console.print(shares)
-    console.print(f"record: {path}", markup=False)
+    say(f"record: {path}", console)
     return 0
 
 
@@ -149,13 +150,13 @@ def run(chosen: Mapping[str, Workload], workers: Workers, rounds: int, suite: st
     # Before freed memory is kept for the whole process: what learn2learn takes as a user meets it.
     plain = {}
     for name, workload in chosen.items():
-        console.print(f"{name}: {workload.peer} alone", markup=False)
+        say(f"{name}: {workload.peer} alone", console)
         plain[name] = fastest_threads(workload.sides(workers).theirs, workers)
     keep_freed_memory()
     machine = roofline.measure(workers) if suite == "vision" else None
     rows = []
     for name, workload in chosen.items():
-        console.print(f"{name}: both", markup=False)
+        say(f"{name}: both", console)
         row = {"workload": name, **measure(workload, workers, rounds, plain[name])}
         rows.append(row if machine is None else row | beside_the_limit(workload, workers, machine, row))
     record = {"schema": SCHEMA, "kind": "speed", "suite": suite, "rounds": rounds, "rows": rows, "provenance": facts}

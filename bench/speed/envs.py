@@ -18,6 +18,7 @@ from bench.recipes_control import SHORT
 from bench.records import SCHEMA, provenance
 from bench.speed.iteration import Iteration
 from bench.speed.stepping import BesideGymnasium, BesidePhysics
+from bench.terminal import say
 
 EnvsWorkload = BesidePhysics | BesideGymnasium | Iteration
 
@@ -41,6 +42,6 @@ def run_envs(chosen: Mapping[str, EnvsWorkload], workers: Workers, rounds: int, 
     keep_freed_memory()
     rows = []
     for name, workload in chosen.items():
-        console.print(f"{name}: beside {workload.peer}", markup=False)
+        say(f"{name}: beside {workload.peer}", console)
         rows.append({"workload": name, **workload.row(workers, rounds)})
     return {"schema": SCHEMA, "kind": "speed", "suite": "envs", "rounds": rounds, "rows": rows, "provenance": facts}

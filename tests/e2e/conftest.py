@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,6 +26,14 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
         "METABENCH_CACHE": str(folder / "cache"),
     }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads() -> Iterator[None]:
+    """As many of torch after a module as before: the command line sets their number."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 class Fork:

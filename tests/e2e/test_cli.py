@@ -21,23 +21,18 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """A working directory of its own, no data but what is embedded, as many threads afterwards as before."""
+    """A working directory of its own, and no data but what is embedded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METABENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a finished ProtoNet run."""
     folder = tmp_path_factory.mktemp("runs") / "protonet"
-    threads = torch.get_num_threads()
     assert main(["run", "protonet", "glyphs-5w1s", *TINY, "--train-ways", "6", "--out", str(folder)]) == 0
-    torch.set_num_threads(threads)
     return folder
 
 

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
 from algorithms import LEARNERS
 from bench.cli import main
@@ -19,21 +18,16 @@ TINY += ["--val-every", "1", "--val-tasks", "2", "--test-tasks", "2", "--threads
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """A working directory of its own, and as many threads afterwards as before."""
+    """A working directory of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "250")
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a finished MAML run on navigation."""
     folder = tmp_path_factory.mktemp("runs") / "maml"
-    threads = torch.get_num_threads()
     assert main(["run", "maml", "navigation", *TINY, "--out", str(folder)]) == 0
-    torch.set_num_threads(threads)
     return folder
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import random
-import signal
-import time
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from bench.distributed import Processes
 from bench.evaluate import evaluate
 from bench.recipes import resolve
 from bench.suite import collect
-from tests.e2e.test_resume import assert_same_run
+from tests.e2e.harried import assert_same_run, harry, record_of
 
 TINY = ["--meta-batch", 2, "--rollouts", 2, "--hidden", 8, 8, "--val-every", 5, "--val-tasks", 2, "--test-tasks", 2]
 RUNS = {
@@ -24,25 +22,12 @@ RUNS = {
 }
 
 
-def logged(folder):
-    log = folder / "log.jsonl"
-    return log.read_text().count('"return"') if log.exists() else 0
-
-
 @pytest.mark.parametrize("argv", RUNS.values(), ids=RUNS)
 def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(warm, tmp_path, argv):
     calm, harried = tmp_path / "calm", tmp_path / "harried"
     assert warm.run(*argv, "--out", calm)[0] == 0
-    random_ = random.Random(1)
-    for at in (0, 3, 9, 14):
-        fork = warm.start(*argv, "--out", harried, "--save-every", 0)
-        warm.until(lambda at=at, fork=fork: logged(harried) >= at or not fork.alive, 300)
-        time.sleep(random_.uniform(0, 0.1))
-        assert fork.alive, f"finished before kill at {at}: {fork.output}"
-        fork.kill()
-        assert fork.wait() == -signal.SIGKILL
-    status, output = warm.run(*argv, "--out", harried)
-    assert status == 0, output
+    pace = record_of(calm)["provenance"]["train_seconds"] / 20
+    harry(warm, argv, harried, (0, 3, 9, 14), random.Random(1), pace)
     assert_same_run(calm, harried)
     lines = [json.loads(line) for line in (harried / "log.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines if "return" in line] == list(range(1, 21))

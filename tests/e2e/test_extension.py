@@ -77,9 +77,6 @@ def registered(monkeypatch, tmp_path):
     monkeypatch.setitem(ENVIRONMENTS, "line", Line())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import dataclasses
 import json
 
 import pytest
-import torch
 from PIL import Image
 
 from bench import quickstart
@@ -23,12 +22,11 @@ def small(algorithm, benchmark):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """The working directory after one quickstart, and what it printed."""
-    folder, threads = tmp_path_factory.mktemp("quickstart"), torch.get_num_threads()
+    folder = tmp_path_factory.mktemp("quickstart")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quickstart, "recipe_of", small)
         patch.chdir(folder)
         yield folder
-    torch.set_num_threads(threads)
 
 
 def run(capsys):

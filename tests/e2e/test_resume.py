@@ -5,57 +5,15 @@ import json
 import random
 import signal
 import subprocess
-import time
-from pathlib import Path
 
 import pytest
-import torch
+
+from tests.e2e.harried import assert_same_run, checkpoint_of, harry, logged, record_of
 
 SMALL = ["--device", "cpu", "--width", 4, "--queries", 2, "--train-queries", 2]
 TINY = [*SMALL, "--val-every", 10, "--val-tasks", 4, "--test-tasks", 6]
 MAML = ["run", "maml", "glyphs-5w1s", *TINY, "--meta-batch", 4, "--iterations", 50]
 PROTONET = ["run", "protonet", "glyphs-5w1s", *TINY, "--train-ways", 5, "--iterations", 50]
-
-
-def checkpoint_of(folder: Path) -> dict:
-    return torch.load(folder / "checkpoint.pt", weights_only=True)
-
-
-def record_of(folder: Path) -> dict:
-    return json.loads((folder / "record.json").read_text())
-
-
-def logged(folder: Path) -> int:
-    """Iterations in the log; it is written just before each checkpoint."""
-    log = folder / "log.jsonl"
-    return log.read_text().count('"loss"') if log.exists() else 0
-
-
-def leaves(value, path=""):
-    """(path, leaf) of nested dictionaries and lists."""
-    if isinstance(value, dict):
-        for key in value:
-            yield from leaves(value[key], f"{path}/{key}")
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from leaves(item, f"{path}/{i}")
-    else:
-        yield path, value
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Bit for bit, but for the times and places."""
-    a, b = dict(leaves(checkpoint_of(one))), dict(leaves(checkpoint_of(other)))
-    assert a.pop("/state/seconds") > 0
-    assert b.pop("/state/seconds") > 0
-    assert a.keys() == b.keys()
-    for path, value in a.items():
-        same = torch.equal(value, b[path]) if isinstance(value, torch.Tensor) else value == b[path]
-        assert same, f"{path}: {value} and {b[path]}"
-    first, second = record_of(one), record_of(other)
-    assert first.pop("provenance") != second.pop("provenance")
-    assert first == second
-    assert (one / "log.jsonl").read_text() == (other / "log.jsonl").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -86,23 +44,10 @@ def finish(warm, folder):
     ids=["maml", "maml-2-threads", "protonet-running-statistics"],
 )
 def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(warm, tmp_path, argv, kills):
-    calm, harried = tmp_path / "calm", tmp_path / "harried"
+    calm, harried, random_ = tmp_path / "calm", tmp_path / "harried", random.Random(kills)
     assert warm.run(*argv, "--out", calm)[0] == 0
-    pace = record_of(calm)["provenance"]["train_seconds"] / 50
-    random_ = random.Random(kills)
-    iterations = sorted(random_.sample(range(1, 46), kills - 1))
-    for at in [0, *iterations]:
-        fork = warm.start(*argv, "--out", harried, "--save-every", random_.choice([0, 2 * pace]))
-        if at == 0:
-            time.sleep(random_.uniform(0, 0.5))  # somewhere in its start
-        else:
-            warm.until(lambda at=at, fork=fork: logged(harried) >= at or not fork.alive)
-            time.sleep(random_.uniform(0, 2 * pace))
-        assert fork.alive, f"finished before kill at {at}: {fork.output}"
-        fork.kill()
-        assert fork.wait() == -signal.SIGKILL
-    status, output = warm.run(*argv, "--out", harried)
-    assert status == 0, output
+    moments = [0, *sorted(random_.sample(range(1, 46), kills - 1))]
+    harry(warm, argv, harried, moments, random_, record_of(calm)["provenance"]["train_seconds"] / 50)
     assert_same_run(calm, harried)
     lines = [json.loads(line) for line in (harried / "log.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines if "loss" in line] == list(range(1, 51))
