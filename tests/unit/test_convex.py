@@ -221,6 +221,7 @@ def clamped_and_scaled(v: Tensor, total: float) -> Tensor:
     return v * (total / v.sum(-1, keepdim=True))
 
 
+@pytest.mark.filterwarnings("ignore:16 rounds leave")
 @pytest.mark.parametrize("bug", [wrong_classes, clamped_and_scaled])
 def test_the_kkt_checker_reports_a_wrong_projection(bug: object, monkeypatch: pytest.MonkeyPatch) -> None:
     z, y = episode(1, 5, 3, 16)
@@ -291,6 +292,25 @@ def test_batched_equals_one_by_one() -> None:
         torch.testing.assert_close(alone[0], weight[task], atol=1e-10, rtol=0)
         (own_grad,) = torch.autograd.grad(alone.square().sum(), own)
         torch.testing.assert_close(own_grad[0], grad[task], atol=1e-10, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 300.0])
+def test_large_features_take_no_more_rounds(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rounding leaves of the KKT conditions grows with the features; more rounds cannot lower it."""
+    torch.manual_seed(0)
+    turns = []
+    once = convex._admm
+    monkeypatch.setattr(convex, "_admm", lambda dual, beta, turn: turns.append(turn) or once(dual, beta, turn))
+    y = (torch.arange(75) % 5).expand(2, 75)
+    dual_optimum(scale * torch.randn(2, 75, 1600).relu(), y, 5)
+    assert turns == [0]
+
+
+def test_a_solution_short_of_the_optimum_is_said() -> None:
+    torch.manual_seed(0)
+    y = torch.randint(5, (8, 40))  # labels at random, in two dimensions: not separable
+    with pytest.warns(UserWarning, match=r"1 rounds leave an SVM head at \S+ times its tolerance"):
+        dual_optimum(3 * torch.randn(8, 40, 2), y, 5, 1.0, iterations=1)
 
 
 def test_fixed_rounds_can_be_traced_with_their_gradient() -> None:
