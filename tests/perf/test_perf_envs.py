@@ -14,6 +14,7 @@ import torch
 
 from algorithms import Workers
 from bench.allocator import keep_freed_memory
+from bench.recipes_control import SHORT
 from bench.speed.iteration import Iteration
 from bench.speed.stepping import BesideGymnasium, BesidePhysics
 from envs.physics import cores
@@ -47,5 +48,5 @@ def test_closed_loop_against_gymnasium(mode: str, sizes: tuple[int, ...]) -> Non
 
 
 def test_most_of_a_short_iteration_is_simulation() -> None:
-    work = Iteration(0.2)
-    assert told(work.row(Workers(cores()), 3)) >= 0.4
+    work = Iteration(SHORT["curvature"])
+    assert told(work.row(Workers(cores()), 3)) >= 0.45
