@@ -121,7 +121,7 @@ def test_curvature_of_the_recipe_is_what_is_measured(monkeypatch: pytest.MonkeyP
     for name in ("iteration", "iteration-short"):
         work: Any = ENVS_WORKLOADS[name]
         work.row(Workers(1), 1, meta_batch=1, rollouts=2, hidden=(8,))
-    assert strides == {1, 5}
+    assert strides == {1, 10}
 
 
 def test_the_limit_replays_the_closed_loop(monkeypatch: pytest.MonkeyPatch) -> None:
