@@ -26,8 +26,9 @@ from bench.gate.rows import Row, rows
 from bench.recipe import RecipeError
 from bench.terminal import say, wide
 
-SLOWER = 0.15
-"""Margin of a speed. Half of the 30 % that must be caught: a ratio to the yardstick drifts by a few percent."""
+SLOWER = 0.2
+"""Margin of a speed, below the 30 % that must be caught. The same code's ratio to the yardstick was seen to differ by 4
+to 13 % between two days on one machine: it reads memory otherwise than the yardstick does."""
 LOOKS = 3
 """A speed that is not shown to be good is measured again, this often in all."""
 

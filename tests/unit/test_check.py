@@ -20,6 +20,7 @@ from bench.gate import baselines
 from bench.gate import check as gate
 from bench.gate import yardstick as check_yardstick
 from bench.gate.baselines import Baseline, BaselineError
+from bench.gate.check import SLOWER
 from bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, t_upper, trace_fault
 from bench.gate.report import STYLES, Finding, headline, junit, markdown, status
 from bench.gate.rows import WORK, Row, Work, rows
@@ -67,7 +68,7 @@ def test_family_of_bad_rows_passes_one_no_more_often_than_alpha() -> None:
     passed = 0
     for _ in range(2000):
         p = [score_p(rng.normal(-0.05, 0.01, 5), 0.05) for _ in range(6)]
-        p += [speed_p(rng.lognormal(math.log(1.15), 0.1, 25), 1.15) for _ in range(6)]
+        p += [speed_p(rng.lognormal(math.log(1 + SLOWER), 0.1, 25), 1 + SLOWER) for _ in range(6)]
         passed += min(holm(p)) <= ALPHA
     assert passed / 2000 <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / 2000)
 
@@ -78,9 +79,9 @@ def test_clean_family_stays_green_and_a_third_slower_goes_red() -> None:
     clean = slow = 0
     for _ in range(500):
         p = [score_p(rng.normal(0, 0.008, 5), 0.05) for _ in range(6)]
-        p += [speed_p(rng.lognormal(0, 0.1, 25), 1.15) for _ in range(5)]
-        clean += max(holm([*p, speed_p(rng.lognormal(0, 0.1, 25), 1.15)])) <= ALPHA
-        slow += holm([*p, speed_p(rng.lognormal(math.log(1.3), 0.1, 25), 1.15)])[-1] <= ALPHA
+        p += [speed_p(rng.lognormal(0, 0.1, 25), 1 + SLOWER) for _ in range(5)]
+        clean += max(holm([*p, speed_p(rng.lognormal(0, 0.1, 25), 1 + SLOWER)])) <= ALPHA
+        slow += holm([*p, speed_p(rng.lognormal(math.log(1.3), 0.1, 25), 1 + SLOWER)])[-1] <= ALPHA
     assert clean >= 490
     assert slow == 0
 
