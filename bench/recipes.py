@@ -162,7 +162,7 @@ SHORT: dict[tuple[str, str], Fields] = {
 }
 """The schedule cut to what a CPU does in minutes: iterations, and validations in proportion, on at most 200 tasks.
 
-Nothing else changes but ProtoNet's training episodes of miniImageNet: 20 ways take five times as long as 5.
+Nothing else changes but ProtoNet's training episodes of miniImageNet: 20 ways are four times the pictures of 5.
 """
 
 _NAME = re.compile(r"(?P<base>[a-z][a-z-]*?)-(?P<ways>\d+)w(?P<shots>\d+)s")

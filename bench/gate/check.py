@@ -27,8 +27,8 @@ from bench.recipe import RecipeError
 from bench.terminal import say, wide
 
 SLOWER = 0.2
-"""Margin of a speed, below the 30 % that must be caught. The same code's ratio to the yardstick was seen to differ by 4
-to 13 % between two days on one machine: it reads memory otherwise than the yardstick does."""
+"""Margin of a speed, below the 30 % that must be caught. The same code's ratio to the yardstick drifts by 4 to 11 %
+from one hour to another: the last two versions of the baselines are of the same training code."""
 LOOKS = 3
 """A speed that is not shown to be good is measured again, this often in all."""
 
