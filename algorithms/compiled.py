@@ -51,7 +51,9 @@ class CompiledChunk:
             if key not in self._graphs:
                 self._graphs[key] = self._compile(learner, order, ways, parameters, tensors)
         with torch.no_grad():
-            return self._graphs[key](parameters, tensors)
+            out = self._graphs[key](parameters, tensors)
+            # A replayed CUDA graph writes where it wrote before, and the next chunk may come before this one is read.
+            return out if query.x.device.type == "cpu" else [t.clone() for t in out]
 
     def _compile(
         self, learner: Learner, order: list[int], ways: list[int], parameters: dict[str, Tensor], tensors: list[Tensor]

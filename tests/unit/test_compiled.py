@@ -43,3 +43,13 @@ def test_a_chunk_that_branches_on_values_is_refused() -> None:
     rule, compiled = learner("metaoptnet-svm"), CompiledChunk(chunk_outputs(cross_entropy))
     with pytest.raises(CannotCompile, match="MetaOptNet branches on values, which a graph cannot"):
         compiled(rule, [images(2, 2)], images(2, 2, seed=1))
+
+
+def test_what_one_replay_gave_outlives_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA graph writes its outputs to the same memory each time; two chunks of a block are summed afterwards."""
+    memory = torch.zeros(3)
+    monkeypatch.setattr(CompiledChunk, "_compile", lambda self, *_: lambda parameters, tensors: [memory.add_(1)])
+    rule, compiled = learner("maml"), CompiledChunk(chunk_outputs(cross_entropy))
+    on_accelerator = images(2, 2)._replace(x=torch.empty(2, 2, device="meta"))
+    first, second = (compiled(rule, [on_accelerator], on_accelerator)[0] for _ in range(2))
+    assert (first.tolist(), second.tolist()) == ([1.0] * 3, [2.0] * 3)
