@@ -130,6 +130,7 @@ def control_record(
         "schedule": "paper",
         "environment": environment,
         "iterations": 500,
+        "meta_batch": 40,
     }
     judged = min(1, len(means) - 1)
     scores = [round(means[judged] + spread * (1 if i % 2 else -1), 6) for i in range(tasks)]

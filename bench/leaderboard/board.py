@@ -87,8 +87,8 @@ def assemble(results: Path) -> Board:
         key = next((key for key in _keys(row) if key in published), None)
         known = published[key] if key else []
         run.add(key)
-        reference = known[0] if known else None
-        beside = tuple((other, verdict(row, other)) for other in known[1:])
+        reference = _reference(row, known)
+        beside = tuple((other, verdict(row, other)) for other in known if other is not reference)
         figures = tuple(_figures(results / "figures", row.records))
         lines.append(Line(row, reference, verdict(row, reference), beside, explanations.get(_name(row), ""), figures))
     rest = [entries[0] for key, entries in published.items() if key not in run]
@@ -105,6 +105,14 @@ def _keys(row: Row) -> Iterator[tuple[str, str]]:
     yield algorithm, row.first["benchmark"]
     if row.first["metric"] == "return":
         yield algorithm, str(row.first["protocol"].get("environment"))
+
+
+def _reference(row: Row, known: list[Entry]) -> Entry | None:
+    """The first of them; but if its paper measured under the row's protocol too, that number."""
+    if not known:
+        return None
+    same_paper = (entry for entry in known if (entry.authors, entry.paper) == (known[0].authors, known[0].paper))
+    return next((entry for entry in same_paper if not verdict(row, entry).comparison.decisive), known[0])
 
 
 def _figures(folder: Path, records: Iterable[Mapping[str, Any]]) -> Iterator[Figure]:

@@ -56,13 +56,13 @@ def html(board: Board) -> str:
 
 
 def _overview(lines: Sequence[Line]) -> Iterator[str]:
-    """Algorithm × benchmark: our value and the verdict's sign; the first row of each cell where there are several."""
+    """Algorithm × benchmark: our value and the verdict's sign; of several rows the one trained on most tasks."""
     if not lines:
         return
     yield "<h2>Overview</h2>"
     for metric, world in WORLDS.items():
         cells: dict[tuple[str, str], int] = {}
-        for i, line in enumerate(lines):
+        for i, line in sorted(enumerate(lines), key=lambda item: -_tasks_seen(item[1])):
             if line.row.first["metric"] == metric:
                 cells.setdefault((line.row.first["algorithm"], line.row.first["benchmark"]), i)
         if cells:
@@ -72,8 +72,12 @@ def _overview(lines: Sequence[Line]) -> Iterator[str]:
     yield f'<ul class="legend">{legend}</ul>'
 
 
+def _tasks_seen(line: Line) -> int:
+    return int(line.row.first["recipe"]["iterations"] * line.row.first["recipe"]["meta_batch"])
+
+
 def _matrix(lines: Sequence[Line], cells: dict[tuple[str, str], int], world: str) -> Iterator[str]:
-    columns = list(dict.fromkeys(benchmark for _, benchmark in cells))
+    columns = list(dict.fromkeys(lines[i].row.first["benchmark"] for i in sorted(cells.values())))
     head = "".join(f'<th scope="col">{text(benchmark)}</th>' for benchmark in columns)
     yield f'<div class="scroll" tabindex="0" role="region" aria-label="Overview, {world}">'
     yield f'<table class="matrix"><thead><tr><td></td>{head}</tr></thead><tbody>'

@@ -136,9 +136,10 @@ def _check_provenance(record: Mapping[str, Any]) -> None:
     packages = provenance.get("packages", {})
     if not isinstance(packages, dict) or len(packages) > 100 or not all(_brief(v) for p in packages.items() for v in p):
         raise BadRecord("provenance.packages holds something else than names with versions")
-    iterations = record["recipe"].get("iterations")
-    if type(iterations) is not int or not 0 <= iterations < 2**63:
-        raise BadRecord("its recipe has no number of iterations")
+    for field in ("iterations", "meta_batch"):
+        count = record["recipe"].get(field)
+        if type(count) is not int or not 0 <= count < 2**31:
+            raise BadRecord(f"its recipe has no number for {field}")
 
 
 def _check_texts(provenance: Mapping[str, Any], fields: tuple[str, ...]) -> None:

@@ -148,3 +148,11 @@ def test_a_perfect_reproduction_lies_on_the_diagonal() -> None:
     )
     assert y == pytest.approx(y1 + (x - x1) / (x2 - x1) * (y2 - y1), abs=0.2)
     assert scatter("T", []) == ""
+
+
+def test_a_cell_of_the_overview_shows_the_row_that_saw_most_tasks(tmp_path: Path) -> None:
+    shutil.copy(PUBLISHED, tmp_path / "published.yaml")
+    longest = record(schedule="short", mean=0.972, iterations=9000)
+    write(tmp_path, record(schedule="short", mean=0.961), longest, record(schedule="short", mean=0.93, iterations=100))
+    overview = html(assemble(tmp_path)).split("<h2>Results</h2>")[0]
+    assert re.findall(r"▼ (\d+\.\d+)</a>", overview) == ["97.20"]

@@ -406,3 +406,26 @@ def test_text_of_a_record_does_nothing_in_the_page(results: Path) -> None:
 def test_escaped_text() -> None:
     assert escape("a|b <i> &lt; [x](y)\t_z_") == "a&#124;b &#60;i&#62; &#38;lt; &#91;x&#93;(y) &#95;z&#95;"
     assert code("python -m bench run maml omniglot-5w1s") == "<code>python -m bench run maml omniglot-5w1s</code>"
+
+
+def test_the_reference_is_the_papers_number_under_the_rows_protocol(tmp_path: Path) -> None:
+    """Snell et al. 2017 train miniImageNet's headline 20-way; a row that trained 5-way has its number in their Table 6.
+
+    A number of somebody else's under the row's protocol does not take the place of the paper's own.
+    """
+    shutil.copy(PUBLISHED, tmp_path / "published.yaml")
+    write(
+        tmp_path,
+        record("protonet", "mini-imagenet-5w5s", mean=0.6, norm="running"),
+        record("protonet", "mini-imagenet-5w5s", mean=0.6, train_ways=5),
+        record("protonet", "mini-imagenet-5w5s", mean=0.6, train_ways=7),
+    )
+    assert report(tmp_path) == 0
+    rows = [
+        line.split(" | ") for line in page(tmp_path).splitlines() if line.startswith("| protonet | mini-imagenet-5w5s")
+    ]
+    assert sorted((row[3], row[4]) for row in rows[:3]) == [
+        ("65.77 ± 0.7 (Snell et al. 2017, Table 6)", "**below**"),
+        ("68.2 ± 0.66 (Snell et al. 2017, Table 2)", "**below**"),
+        ("68.2 ± 0.66 (Snell et al. 2017, Table 2)", "**not comparable**"),
+    ]
