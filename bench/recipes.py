@@ -19,6 +19,26 @@ Fields = dict[str, Any]
 
 HALVED_EVERY_2000 = tuple((2000 * k, 0.5**k) for k in range(1, 11))
 
+PROTONET_OMNIGLOT: Fields = {
+    "split": "vinyals",
+    "rotations": ("train", "val", "test"),
+    "backbone": "conv4",
+    "norm": "running",
+    "train_ways": 60,
+    "train_shots": "shots",
+    "train_queries": 5,
+    "meta_batch": 1,
+    "iterations": 20_000,
+    "lr_factors": HALVED_EVERY_2000,
+    "test_tasks": 1000,
+}
+PROTONET_QUICK_DRAW: Fields = {"width": 64, "norm": "running", "meta_batch": 1, "train_ways": 20, "iterations": 5000}
+PROTONET_GLYPHS: Fields = {"norm": "running", "train_ways": 20, "meta_batch": 1}
+
+LEE: Fields = {"norm": "running", "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 5e-4}
+"""Lee et al. 2019, §4.1. Their rate is what lets the scale γ of the scores grow from 1: margins are of order 1, so that
+the softmax stays flat, and the body learns little, while γ creeps up by Adam's 0.001 an iteration."""
+
 DATASET_FIELDS: dict[str, Fields] = {
     "omniglot": {"split": "random", "rotations": ("train",), "backbone": "conv4-strided"},
     "mini-imagenet": {"split": "ravi-larochelle", "width": 32},
@@ -65,19 +85,7 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("meta-sgd", "omniglot"): {"inner_lr": 0.4, "meta_batch": 32, "queries": "shots", "train_queries": "shots"},
     ("meta-sgd", "glyphs"): {"inner_lr": 0.4, "meta_batch": 8},
     # Snell et al. 2017 and its code: 60-way episodes on Omniglot, 30- and 20-way on miniImageNet.
-    ("protonet", "omniglot"): {
-        "split": "vinyals",
-        "rotations": ("train", "val", "test"),
-        "backbone": "conv4",
-        "norm": "running",
-        "train_ways": 60,
-        "train_shots": "shots",
-        "train_queries": 5,
-        "meta_batch": 1,
-        "iterations": 20_000,
-        "lr_factors": HALVED_EVERY_2000,
-        "test_tasks": 1000,
-    },
+    ("protonet", "omniglot"): PROTONET_OMNIGLOT,
     ("protonet", "mini-imagenet"): {
         "width": 64,
         "norm": "running",
@@ -86,41 +94,26 @@ PAPERS: dict[tuple[str, str], Fields] = {
         "iterations": 40_000,
         "lr_factors": HALVED_EVERY_2000,
     },
-    ("protonet", "quick-draw"): {"width": 64, "norm": "running", "meta_batch": 1, "train_ways": 20, "iterations": 5000},
-    ("protonet", "glyphs"): {"norm": "running", "train_ways": 20, "meta_batch": 1},
+    ("protonet", "quick-draw"): PROTONET_QUICK_DRAW,
+    ("protonet", "glyphs"): PROTONET_GLYPHS,
     ("protonet", "mini-imagenet-1s"): {"train_ways": 30},
-    # Lee et al. 2019, §4.1 and its code. They did not run Omniglot: ProtoNet's data protocol, and like there more ways
-    # than at test, since 5 of Omniglot's classes are soon told apart and then teach nothing.
-    ("metaoptnet", "mini-imagenet"): {
+    # Lee et al. 2019, §4.1 and its code. They ran none of the other data sets: there, the episodes of ProtoNet.
+    ("metaoptnet", "mini-imagenet"): LEE
+    | {
         "backbone": "resnet12",
-        "norm": "running",
         "train_shots": 15,
         "train_queries": 6,
         "meta_batch": 8,
-        "optimizer": "sgd",
-        "outer_lr": 0.1,
         "lr_factors": ((20_000, 0.06), (40_000, 0.012), (50_000, 0.0024)),
-        "weight_decay": 5e-4,
         "smoothing": 0.1,
         "augment": True,
         "val_tasks": 2000,
         "val_every": 1000,
         "test_tasks": 1000,
     },
-    ("metaoptnet", "omniglot"): {
-        "split": "vinyals",
-        "rotations": ("train", "val", "test"),
-        "backbone": "conv4",
-        "norm": "running",
-        "train_ways": 20,
-        "train_shots": 5,
-        "train_queries": 5,
-        "meta_batch": 2,
-        "iterations": 20_000,
-        "lr_factors": HALVED_EVERY_2000,
-        "test_tasks": 1000,
-    },
-    ("metaoptnet", "glyphs"): {"norm": "running", "train_shots": 5, "meta_batch": 4},
+    ("metaoptnet", "omniglot"): PROTONET_OMNIGLOT | LEE,
+    ("metaoptnet", "quick-draw"): PROTONET_QUICK_DRAW | LEE,
+    ("metaoptnet", "glyphs"): PROTONET_GLYPHS | LEE,
 }
 """What an algorithm's paper used on a data set, and at a number of ways or shots. "shots" stands for that number."""
 

@@ -42,6 +42,11 @@ STATED = {
         "outer_lr": 0.1, "weight_decay": 5e-4, "smoothing": 0.1, "augment": True, "head": "svm", "penalty": 0.1,
         "lr_factors": ((20_000, 0.06), (40_000, 0.012), (50_000, 0.0024)), "iterations": 60_000,
     },
+    # Not theirs: ProtoNet's episodes with their outer optimiser.
+    ("metaoptnet", "omniglot-5w1s"): {
+        "backbone": "conv4", "train_ways": 60, "train_shots": 1, "train_queries": 5, "meta_batch": 1, "norm": "running",
+        "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 5e-4, "smoothing": 0.0,
+    },
     ("metaoptnet-rr", "mini-imagenet-5w5s"): {"head": "ridge", "penalty": 50.0},
     ("maml-noconv", "omniglot-5w1s"): {"backbone": "mlp", "inner_lr": 0.4},
     ("maml-fo", "mini-imagenet-5w1s"): {"first_order": True, "clip": 10.0},
