@@ -108,6 +108,8 @@ def _git() -> tuple[str, bool | None]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if Path(ask("rev-parse", "--show-toplevel")).resolve() != ROOT:  # installed somewhere in another project
+            return "unknown", None
         return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--", *SOURCES))
     except (OSError, subprocess.CalledProcessError):
         return "unknown", None

@@ -65,6 +65,11 @@ class Trainer:
         self.log_lines: list[str] = []
 
     @property
+    def data(self) -> dict[str, str]:
+        """Whose tasks are drawn; empty where they are simulated. Other data would make test classes of training's."""
+        return {k: str(v) for k, v in self.built.protocol.items() if k in ("split", "data_digest", "data_notes")}
+
+    @property
     def checkpoint_path(self) -> Path:
         """The one file that a resumed run reads."""
         return self.folder / "checkpoint.pt"
@@ -172,6 +177,7 @@ class Trainer:
                 "recipe": self.recipe.digest(),
                 "fields": dataclasses.asdict(self.recipe),
                 "seed": self.seed,
+                "data": self.data,
                 "learner": self.built.learner.state_dict(),
                 "outer": self.built.outer.state_dict(),
                 "state": vars(self.state),
@@ -194,7 +200,7 @@ class Trainer:
         """Continue from the folder's checkpoint, if there is one.
 
         Raises:
-            RunFolderError: if it is of another recipe or seed, or damaged, or not seen by every process.
+            RunFolderError: if it is of another recipe, seed or data, or damaged, or not seen by every process.
         """
         log = self.folder / "log.jsonl"
         if self.checkpoint_path.exists():
@@ -212,6 +218,10 @@ class Trainer:
             raise checkpoint.RunFolderError(
                 f"{self.folder} holds a run of another recipe or seed ({other}); choose another folder with --out"
             )
+        if saved["data"] != self.data:
+            now = "; ".join(f"{k} {saved['data'].get(k)!r}, now {v!r}" for k, v in self.data.items())
+            why = f"was trained on other data ({now}); put that back, or choose another folder with --out"
+            raise checkpoint.RunFolderError(f"{self.folder} {why}")
         self.built.learner.load_state_dict(saved["learner"])
         self.built.outer.load_state_dict(saved["outer"])
         self.state = State(**saved["state"])

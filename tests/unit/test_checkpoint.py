@@ -110,7 +110,7 @@ def test_another_format_is_named(tmp_path, content, found):
     torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(RunFolderError) as caught:
         load(tmp_path / "checkpoint.pt")
-    assert f"has checkpoint format {found}, this version reads 1; train again" in str(caught.value)
+    assert f"has checkpoint format {found}, this version reads 2; train again" in str(caught.value)
 
 
 def test_a_checkpoint_that_cannot_be_opened_is_not_called_damaged(tmp_path):

@@ -140,6 +140,10 @@ def test_commit_and_dirty_are_of_the_sources_alone(tmp_path, monkeypatch):
     (tmp_path / "results" / "record.json").write_text("{}")
     facts = provenance(torch.device("cpu"), 2, "fp32", 1)
     assert (facts["commit"], facts["dirty"]) == (git(tmp_path, "rev-parse", "HEAD"), False)
+    monkeypatch.setattr(records, "ROOT", tmp_path / "bench")  # installed within another project's checkout
+    facts = provenance(torch.device("cpu"), 2, "fp32", 1)
+    assert (facts["commit"], facts["dirty"]) == ("unknown", None)
+    monkeypatch.setattr(records, "ROOT", tmp_path)
     (tmp_path / "bench" / "train.py").write_text("2")
     assert provenance(torch.device("cpu"), 2, "fp32", 1)["dirty"] is True
 

@@ -137,6 +137,19 @@ def test_another_recipe_or_seed_is_named_by_the_field(tmp_path):
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_other_data_in_the_same_place_is_refused(tmp_path, monkeypatch):
+    """Fewer drawings, or other classes, would be other splits: training classes could be tested."""
+    train(trainer(tmp_path))
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    monkeypatch.setitem(DATASETS, "glyphs", Glyphs(alphabets=(1, 1, 1), drawings=7))
+    with pytest.raises(RunFolderError) as caught:
+        train(trainer(tmp_path))
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path} was trained on other data (split ")
+    assert message.endswith("); put that back, or choose another folder with --out")
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
 def test_processes_that_do_not_share_the_folder_are_told(tmp_path):
     one = trainer(tmp_path)
     one.processes.gather = lambda share: [*share, 40]
