@@ -48,8 +48,10 @@ DATASET_FIELDS: dict[str, Fields] = {
 """What a benchmark fixes unless a paper's row says otherwise."""
 
 PAPERS: dict[tuple[str, str], Fields] = {
-    # Finn et al. 2017, §5.2 and its code: queries = shots on Omniglot, 15 on miniImageNet.
+    # Finn et al. 2017, §5.2 and its code: queries = shots on Omniglot, 15 on miniImageNet. The code turns the
+    # characters of an episode at test as it does in training.
     ("maml", "omniglot"): {
+        "rotations": ("train", "val", "test"),
         "inner_lr": 0.4,
         "test_steps": 3,
         "meta_batch": 32,

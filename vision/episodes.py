@@ -50,7 +50,8 @@ class Episodes:
         split: "train", "val" or "test".
         shape: ways, shots and queries (a class).
         rotations: every class turned by 90°, 180° and 270° counts as three more classes; the same character
-            at two angles may then be two classes of one episode, as in MAML and ProtoNet.
+            at two angles may then be two classes of one episode, as in ProtoNet. (MAML's code draws different
+            characters and turns each: the same but for the few episodes in which one would be drawn twice.)
         within_group: draw an episode's classes from one group (Omniglot: one alphabet).
         seed: of the stream of episodes.
 

@@ -18,7 +18,7 @@ STATED = {
     ("maml", "omniglot-5w1s"): {
         "inner_lr": 0.4, "inner_steps": 1, "test_steps": 3, "meta_batch": 32, "iterations": 60_000, "outer_lr": 1e-3,
         "queries": 1, "train_queries": 1, "width": 64, "backbone": "conv4-strided", "norm": "transductive",
-        "rotations": ("train",), "split": "random", "first_order": False, "train_ways": 5,
+        "rotations": ("train", "val", "test"), "split": "random", "first_order": False, "train_ways": 5,
     },
     ("maml", "omniglot-5w5s"): {"queries": 5, "train_queries": 5, "shots": 5, "train_shots": 5},
     ("maml", "omniglot-20w1s"): {

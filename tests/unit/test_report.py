@@ -97,7 +97,8 @@ def test_every_verdict_is_counted_and_explained(results: Path) -> None:
     )
     assert "| maml omniglot-5w1s short | 97.40 ± 0.16 | 99.6 (torchmeta (pytorch-maml), BENCHMARKS.rst) |" in text
     assert (
-        "published with split vinyals, here random-1200-423/seed0; queries 15, here 1; backbone conv4-64, here" in text
+        "published with split vinyals, here random-1200-423/seed0; queries 15, here 1; rotations test no, here yes; "
+        "backbone conv4-64, here" in text
     )
 
 

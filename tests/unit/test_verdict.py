@@ -57,7 +57,7 @@ def test_a_number_printed_without_an_interval_is_exact() -> None:
         ("train_shots", 5, "train shots 5, here 1"),
         ("within_group_test", True, "within group test yes, here no"),
         ("rotations_train", False, "rotations train no, here yes"),
-        ("rotations_test", True, "rotations test yes, here no"),
+        ("rotations_test", False, "rotations test no, here yes"),
         ("image_size", 84, "image size 84, here 28"),
         ("backbone", "conv4-64", "backbone conv4-64, here conv4-strided-64"),
         ("norm", "running", "norm running, here transductive"),
