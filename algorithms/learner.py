@@ -146,8 +146,8 @@ class Learner(nn.Module):
         """−mean over N of w · log p(y | f(x)), per task: (T,).
 
         Where the batch holds `old`, −mean of w · p / p_old. At the policy that drew the actions its gradient is
-        the same, but its second derivative is that of the expected return, which the score alone lacks
-        (Rothfuss, Lee, Clavera, Asfour & Abbeel, "ProMP", ICLR 2019, §4).
+        the same, and its second derivative has a term of the expected return's that the score alone lacks, though
+        still not all of them (Rothfuss, Lee, Clavera, Asfour & Abbeel, "ProMP", ICLR 2019, §5).
         """
         return self._loss(self.predict(fast, batch.x), batch)
 

@@ -1,7 +1,7 @@
 """ProtoNet: one moment of the support, its class means, is the head.
 
 Snell, Swersky & Zemel, "Prototypical Networks for Few-shot Learning", NIPS 2017. A softmax over squared
-Euclidean distances to the class means c_k is a linear head (their §2.7): −‖z − c‖² = 2c·z − ‖c‖² − ‖z‖²,
+Euclidean distances to the class means c_k is a linear head (their §2.4): −‖z − c‖² = 2c·z − ‖c‖² − ‖z‖²,
 and the last term is the same for every class.
 """
 

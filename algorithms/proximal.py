@@ -1,6 +1,6 @@
 """The outer step of ProMP: a few epochs of a clipped surrogate with a penalty on the pre-update policies' change.
 
-Rothfuss, Lee, Clavera, Asfour & Abbeel, "ProMP: Proximal Meta-Policy Search", ICLR 2019, algorithm 1 and eq. 16:
+Rothfuss, Lee, Clavera, Asfour & Abbeel, "ProMP: Proximal Meta-Policy Search", ICLR 2019, algorithm 1 and its objective:
 
     J(θ) = mean over tasks of [ J_clip(φ_K(θ)) − η · mean over k < K of KL(φ_k(θ_old) ‖ φ_k(θ)) ].
 

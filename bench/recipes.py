@@ -72,7 +72,7 @@ PAPERS: dict[tuple[str, str], Fields] = {
     },
     ("maml", "glyphs"): {"inner_lr": 0.4, "test_steps": 3, "meta_batch": 8},
     ("maml", "omniglot-20w"): {"inner_lr": 0.1, "inner_steps": 5, "test_steps": 5, "meta_batch": 16},
-    # Raghu et al. 2020 state no settings of their own: MAML's.
+    # Raghu et al. 2020 leave their settings to an appendix, which was not read: MAML's.
     ("anil", "omniglot"): {
         "inner_lr": 0.4,
         "test_steps": 3,
@@ -86,7 +86,8 @@ PAPERS: dict[tuple[str, str], Fields] = {
     # Li et al. 2017: one step.
     ("meta-sgd", "omniglot"): {"inner_lr": 0.4, "meta_batch": 32, "queries": "shots", "train_queries": "shots"},
     ("meta-sgd", "glyphs"): {"inner_lr": 0.4, "meta_batch": 8},
-    # Snell et al. 2017 and its code: 60-way episodes on Omniglot, 30- and 20-way on miniImageNet.
+    # Snell et al. 2017 (and its code for Omniglot): 60-way episodes there, 30- and 20-way on miniImageNet. They train
+    # until validation stops improving; the iterations are this project's.
     ("protonet", "omniglot"): PROTONET_OMNIGLOT,
     ("protonet", "mini-imagenet"): {
         "width": 64,
@@ -99,7 +100,8 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("protonet", "quick-draw"): PROTONET_QUICK_DRAW,
     ("protonet", "glyphs"): PROTONET_GLYPHS,
     ("protonet", "mini-imagenet-1s"): {"train_ways": 30},
-    # Lee et al. 2019, §4.1 and its code. They ran none of the other data sets: there, the episodes of ProtoNet.
+    # Lee et al. 2019, §4.1 and its code. They ran none of the other data sets: there, ProtoNet's settings with
+    # their outer optimiser.
     ("metaoptnet", "mini-imagenet"): LEE
     | {
         "backbone": "resnet12",
@@ -117,7 +119,8 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("metaoptnet", "quick-draw"): PROTONET_QUICK_DRAW | LEE,
     ("metaoptnet", "glyphs"): PROTONET_GLYPHS | LEE,
 }
-"""What an algorithm's paper used on a data set, and at a number of ways or shots. "shots" stands for that number."""
+"""What an algorithm's paper used on a data set, and at a number of ways or shots; where there is no paper (all of
+glyphs, most of Quick, Draw!), this project's choice. "shots" stands for their number."""
 
 VARIANTS: dict[str, tuple[str, Fields]] = {
     "maml-fo": ("maml", {"first_order": True}),
@@ -155,7 +158,8 @@ SHORT: dict[tuple[str, str], Fields] = {
     ("maml", "mini-imagenet"): {"iterations": 200},
     ("maml", "glyphs"): {"iterations": 300},
 }
-"""The schedule cut to what a CPU does in minutes: iterations, and validations in proportion, on at most 200 tasks.
+"""The schedule cut to what a CPU core does in an hour at most: iterations, with validations and a falling outer rate in
+proportion, on at most 200 validation tasks.
 
 Nothing else changes but ProtoNet's training episodes of miniImageNet: 20 ways are four times the pictures of 5.
 """
@@ -221,7 +225,7 @@ def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields
 
 
 def benchmark_names() -> list[str]:
-    """The few-shot benchmarks with a published row; any other number of ways and shots resolves too."""
+    """The usual few-shot benchmarks; any other number of ways and shots resolves too."""
     usual = [f"{w}w{s}s" for w in (5, 20) for s in (1, 5)]
     bases = [*DATASETS, *BENCHMARKS]
     names = [f"{b}-{u}" for b in bases for u in usual if u.startswith("5w") or b.startswith("omniglot")]

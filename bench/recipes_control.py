@@ -17,7 +17,11 @@ COMMON: Fields = {
     "inner_lr": 0.1, "inner_steps": 1, "test_steps": 3, "meta_batch": 40, "iterations": 500,
     "head": "ridge", "penalty": 10.0, "val_every": 10, "val_tasks": 20, "test_tasks": 40,
 }  # fmt: skip
-"""Finn et al. 2017 and its code: 20 episodes a task, 40 tasks, one update at rate 0.1, tested on 40 tasks."""
+"""Finn et al. 2017 and its code: 20 episodes a task, 40 tasks, one update at rate 0.1, tested on 40 tasks.
+
+At test their later updates are half as long; here they are not. Raghu et al. 2020 leave ANIL's settings to an appendix,
+which was not read: MAML's are assumed.
+"""
 
 PROMP_LINE: Fields = {"hidden": (64, 64), "activation": "tanh", "iterations": 1000}
 """Rothfuss et al. 2019 and its code."""
@@ -39,7 +43,7 @@ ENVIRONMENT_FIELDS: dict[str, Fields] = {
 """What the code of an environment's published line uses instead."""
 
 LEARNER_FIELDS: dict[str, Fields] = {"metaoptnet": {"inner_lr": 4.0, "penalty": 1000.0}}
-"""What a learner needs in control. MetaOptNet's is metabench's own, chosen on the validation tasks of navigation."""
+"""What a learner needs in control. MetaOptNet's is metabench's own."""
 
 VARIANTS: dict[str, tuple[str, Fields]] = {
     "maml-fo": ("maml", {"first_order": True}),
@@ -55,8 +59,9 @@ without adapting, "oracle" sees the task.
 """
 
 SHORT: Fields = {"iterations": 200, "meta_batch": 20, "curvature": 0.1}
-"""The short schedule: half of the tasks, and curvature from every tenth transition, as TRPO's author advises: the
-Fisher matrix is only a metric, and all its products then cost what one gradient does (Schulman, thesis, Berkeley 2016).
+"""The short schedule: at most half of the tasks, and curvature from every tenth transition, since the Fisher matrix is
+only a metric (Schulman et al., "Trust region policy optimization", ICML 2015, appendix C). Records of "short" that were
+made when it was every fifth say so in their recipe.
 """
 
 
