@@ -27,8 +27,8 @@ from bench.recipe import RecipeError
 from bench.terminal import say, wide
 
 SLOWER = 0.2
-"""Margin of a speed: a slow-down of 30 % must be caught, and the same code's ratio to the yardstick has been seen to drift
-by a tenth from one hour to another."""
+"""Margin of a speed: a slow-down of 30 % is to be caught, and the same code's ratio to the yardstick has been seen to
+drift by a tenth from one hour to another."""
 LOOKS = 3
 """A speed that is not shown to be good is measured again, this often in all."""
 

@@ -2,8 +2,8 @@
 
 Ours is what a run does: MAML's policy (100 × 100 ReLU) steps 20 tasks × 20 rollouts together and records all it sees.
 The limit is `mujoco.rollout` in open loop on as many threads: the same starts under the same controls, which end in the
-same observations bit for bit. What is missing to it is everything that is not physics: the policy, observations, rewards,
-records, and that a closed loop waits for its slowest thread once a step. Gymnasium's vectors take as many steps of the
+same observations bit for bit. What is missing to it is everything that is not physics: the policy, observations,
+rewards, records, and that a closed loop waits for its slowest thread once a step. Gymnasium's vectors take as many steps of the
 same robot with a policy of the same size.
 """
 
@@ -80,7 +80,7 @@ class ClosedLoop:
         """The same physics, every control known in advance; returns all states, (environments, simulation steps, S).
 
         Raises:
-            Unequal: its observations before the last step are not those of the closed loop.
+            Unequal: its last observations are not those of the closed loop.
         """
         spec: Any = self.suite.spec
         model, skip, full = load_model(spec.file), spec.frame_skip, mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -178,7 +178,7 @@ class BesidePhysics:
         """What a record says of it."""
         loop = ClosedLoop(workers, steps)
         limit = loop.open_loop()
-        return {"checked": "observations before the last step are equal bit for bit"} | _compared(self, loop, limit, workers, rounds)
+        return {"checked": "the last observations are equal bit for bit"} | _compared(self, loop, limit, workers, rounds)
 
 
 @dataclass(frozen=True)
