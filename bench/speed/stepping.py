@@ -3,8 +3,8 @@
 Ours is what a run does: MAML's policy (100 × 100 ReLU) steps 20 tasks × 20 rollouts together and records all it sees.
 The limit is `mujoco.rollout` in open loop on as many threads: the same starts under the same controls, which end in the
 same observations bit for bit. What is missing to it is everything that is not physics: the policy, observations,
-rewards, records, and that a closed loop waits for its slowest thread once a step. Gymnasium's vectors take as many steps of the
-same robot with a policy of the same size.
+rewards, records, and that a closed loop waits for its slowest thread once a step. Gymnasium's vectors take as many
+steps of the same robot with a policy of the same size.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class BesidePhysics:
         """What a record says of it."""
         loop = ClosedLoop(workers, steps)
         limit = loop.open_loop()
-        return {"checked": "the last observations are equal bit for bit"} | _compared(self, loop, limit, workers, rounds)
+        return {"checked": "last observations are equal bit for bit"} | _compared(self, loop, limit, workers, rounds)
 
 
 @dataclass(frozen=True)
