@@ -69,6 +69,8 @@ class CompiledChunk:
         try:
             graph = make_fx(flat)(parameters, tensors)
         except RuntimeError as error:
+            if "tracing tensor" not in str(error):
+                raise
             name = type(learner).__name__
             raise CannotCompile(f"{name} branches on values, which a graph cannot: {error}") from error
         graph.graph.eliminate_dead_code()

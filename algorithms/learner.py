@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from algorithms.network import Network, Params, forward_pass
+from algorithms.network import Network, Params, forward_pass, full_precision
 
 NORMS = ("transductive", "running", "support")
 
@@ -117,14 +117,20 @@ class Learner(nn.Module):
     def update(self, fast: Params, support: Encoded) -> Params:
         """φ_{k+1} from φ_k: differentiable in θ where gradients are enabled, without side effect."""
         if self.norm != "support" or self.training:
-            return self.rule(fast, support.read)
+            return self._ruled(fast, support.read)
         statistics = {name for name, _ in self.network.named_buffers()}
-        fast = self.rule({k: v for k, v in fast.items() if k not in statistics}, support.read)
+        fast = self._ruled({k: v for k, v in fast.items() if k not in statistics}, support.read)
         with forward_pass() as seen:
             self.network.features(fast, support.given.x)
-        for name, [(mean, var)] in seen.statistics.items():
-            fast |= {f"body.{name}mean": mean, f"body.{name}var": var}
+        for name, [moments] in seen.statistics.items():
+            fast |= {f"body.{name}mean": moments.mean, f"body.{name}var": moments.biased}
         return fast
+
+    def _ruled(self, fast: Params, support: Batch) -> Params:
+        if self.reads == "inputs":
+            return self.rule(fast, support)
+        with full_precision(support.x.device):
+            return self.rule(fast, support)
 
     def rule(self, fast: Params, support: Batch) -> Params:
         """The learner's own φ_{k+1}, as a new dictionary."""

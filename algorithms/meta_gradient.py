@@ -152,7 +152,9 @@ def chunk_outputs(objective: Objective) -> Chunk:
         if query.ways:
             correct = (outputs.argmax(-1) == query.y).to(losses.dtype).mean(1)
         layers = [seen.statistics[name] for name in _norms(learner)] if seen.statistics else []
-        moments = [torch.cat([pair[i] for pair in layer]).mean(0) for layer in layers for i in (0, 1)]
+        moments = [
+            torch.cat(of).mean(0) for layer in layers for of in ([m.mean for m in layer], [m.var for m in layer])
+        ]
         return [*grads, losses.detach(), correct.detach(), *moments]
 
     return run

@@ -83,7 +83,8 @@ def build_few_shot(
     pixels = test.ways * (test.shots + test.queries) * size * size
     fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
     fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
-    return Built(suite, learner, outer, protocol(recipe, dataset), max(workers.threads, min(fit, fast)))
+    least = workers.threads if workers.device == "cpu" else 1
+    return Built(suite, learner, outer, protocol(recipe, dataset), max(least, min(fit, fast)))
 
 
 def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
@@ -135,6 +136,10 @@ def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int) -> 
             raise RecipeError(
                 f"{recipe.name}: the head is learned for {recipe.train_ways} ways and cannot answer for {recipe.ways}; "
                 f"train and test on the same number ({able} may differ, they make the head from the support)"
+            )
+        if kind.any_ways and recipe.inner_steps < 1:
+            raise RecipeError(
+                f"{recipe.name}: inner_steps is 0, but the head is made from the support: give at least 1"
             )
         return kind(network, **fields_of(kind, recipe))
 

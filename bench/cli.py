@@ -63,6 +63,8 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
     module, name = VERBS[verb].split(":")
     act: Callable[[list[str]], int] = getattr(importlib.import_module(module), name)
 
+    import torch
+
     from algorithms import CannotCompile
     from bench.checkpoint import RunFolderError
     from bench.recipe import RecipeError
@@ -72,6 +74,8 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
         return act(arguments)
     except (RecipeError, DataError, RunFolderError, CannotCompile) as error:
         return complain(str(error))
+    except torch.OutOfMemoryError as error:
+        return complain(f"{str(error).split('. ')[0]}; carry fewer tasks at once with --chunk, e.g. --chunk 1")
     except SystemExit as leaving:  # tyro's: 0 after --help, 2 after a flag it cannot read
         return leaving.code if isinstance(leaving.code, int) else 2
     except KeyboardInterrupt:

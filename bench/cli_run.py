@@ -103,6 +103,13 @@ def _value_of(flag: str, flags: Sequence[str]) -> str | None:
 def labelled(recipe: Recipe) -> Recipe:
     """The recipe as it is filed: its schedule is "custom" where a flag changed anything."""
     plain = resolve(recipe.algorithm, recipe.benchmark, recipe.schedule)
+    if recipe.head != plain.head and isinstance(recipe, ControlRecipe):
+        raise RecipeError(f"{recipe.name}: --head {recipe.head} is of few-shot images; in control it is always ridge")
+    if recipe.head != plain.head and recipe.penalty == plain.penalty:
+        raise RecipeError(
+            f"{recipe.name}: --head {recipe.head} needs a --penalty of its own, C of svm or λ of ridge; the paper's are "
+            "0.1 and 50"
+        )
     return recipe if plain == recipe else dataclasses.replace(recipe, schedule="custom").check()
 
 
@@ -158,11 +165,14 @@ def evaluate(arguments: list[str]) -> int:
     record = again(recipe, saved["seed"], command.folder, retested(recipe, command), command.machine, command.publish)
     if record is not None:
         report(record, Console())
-    return 0
+    return 0 if record is None or record["status"] == "complete" else 1
 
 
 def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
-    """The recipe with the test fields that the command changes, and the benchmark that this is."""
+    """The recipe with the test fields that the command changes, and the benchmark that this is.
+
+    Another number of tasks or updates than the schedule's makes it "custom".
+    """
     changed = {"ways": command.ways, "shots": command.shots, "test_tasks": command.tasks}
     for name, value in changed.items():
         if value < 0:
@@ -170,6 +180,8 @@ def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
     fields: dict[str, Any] = {name: value for name, value in changed.items() if value > 0}
     if command.steps >= 0:
         fields["test_steps"] = command.steps
+    if any(fields.get(name, getattr(recipe, name)) != getattr(recipe, name) for name in ("test_tasks", "test_steps")):
+        fields["schedule"] = "custom"
     if not isinstance(recipe, FewShotRecipe):
         if command.ways or command.shots:
             raise RecipeError(

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from algorithms.outer import Diverged
+from bench.recipe import RecipeError
 
 Item = TypeVar("Item")
 
@@ -32,6 +33,11 @@ class Processes:
         self.device = torch.device(device)
         if device == "cuda":
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            if self.device.index >= torch.cuda.device_count():
+                raise RecipeError(
+                    f"process {self.device.index} of this machine has no GPU of its own: there are "
+                    f"{torch.cuda.device_count()}; start at most as many with --nproc-per-node"
+                )
             torch.cuda.set_device(self.device)
         if self.world > 1 and not dist.is_initialized():
             # Its functions take the group of the moment of import as a default. Imported later (torch.compile does it)

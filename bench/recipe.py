@@ -213,6 +213,10 @@ class ControlRecipe(Recipe):
         for field in ("discount", "trace", "curvature"):
             if not 0 <= getattr(self, field) <= 1:
                 raise RecipeError(f"{self.name}: {field} is {getattr(self, field)}; it must be between 0 and 1")
+        if abs(1 / self.curvature - round(1 / self.curvature)) > 1e-6:
+            raise RecipeError(
+                f"{self.name}: curvature is {self.curvature}; every n-th transition is taken: give 1, 0.5, 0.25, 0.2 …"
+            )
         if not self.hidden or min(self.hidden) < 1:
             raise RecipeError(f"{self.name}: hidden is {self.hidden}; each layer needs at least one unit")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Machine:
     threads: int = 0
     """CPU cores to use; 0 for all."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """Arithmetic of matrix products: tf32 on CUDA, bf16 by autocast."""
+    """Arithmetic of matrix products and convolutions: tf32 on CUDA; bf16 by autocast, but for the head."""
     chunk: int = 0
     """Tasks carried at once: smaller needs less memory; 0 for as many as the device likes."""
     compile: bool = False
@@ -50,6 +51,7 @@ class Machine:
                 raise RecipeError(f"--{field} is {value}; it must be at least 0")
         keep_freed_memory()
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = self.precision == "tf32"  # of convolutions, which are on by default
         autocast = torch.bfloat16 if self.precision == "bf16" else None
         return Workers(self.threads or torch.get_num_threads(), self.where(), autocast)
 
@@ -96,13 +98,13 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
         trainer.save_every = options.save_every
         events = folder / "tensorboard" if options.tensorboard and processes.first else None
         with Progress(f"{recipe.name} seed {options.seed}", quiet=not processes.first, tensorboard=events) as progress:
-            state = trainer.run(progress)
+            trainer.run(progress, facts)
         record = _tested(trainer, facts)
         if processes.first:
             write_record(folder / "record.json", record)
             if options.publish:
                 write_record(RESULTS / file_name(record), record)
-        return record if processes.first and state else None
+        return record if processes.first else None
 
     return _alone_in(folder, machine, work)
 
@@ -134,7 +136,10 @@ def again(
             trainer.state.best_learner = {k: best[k] if best[k].shape == own[k].shape else own[k] for k in own}
         record = _tested(trainer, facts)
         if processes.first and publish:
-            write_record(RESULTS / file_name(record), record)
+            path = RESULTS / file_name(record)
+            if path.exists() and json.loads(path.read_text()).get("curve") != record["curve"]:
+                raise checkpoint.RunFolderError(f"{path} is the record of another run; move it away first")
+            write_record(path, record)
         return record if processes.first else None
 
     return _alone_in(folder, machine, work)
@@ -188,6 +193,8 @@ def _tested(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
             )
         except Diverged as error:
             state.diverged = f"{error}, at test"
+    others = [session for session in state.sessions if session != facts]
+    facts |= {"trained_by": others, "dirty": any([facts["dirty"], *(s["dirty"] for s in others)])} if others else {}
     facts |= {
         "train_seconds": round(state.seconds, 1),
         "test_seconds": round(time.monotonic() - started, 1),

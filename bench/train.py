@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from bench.distributed import Processes
 from bench.evaluate import evaluate
 from bench.progress import Progress
 from bench.recipe import Recipe, RecipeError
+from bench.run_log import RunLog
 from bench.statistics import mean_interval
 from bench.suite import Suite, collect
 
@@ -35,6 +34,8 @@ class State:
     best_iteration: int = -1
     best_learner: dict[str, Tensor] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    """Provenance of every start of the run that differs from the one before."""
     diverged: str = ""
 
 
@@ -62,7 +63,7 @@ class Trainer:
         self.save_every = save_every
         self.state = State()
         self.saved_at = time.monotonic()
-        self.log_lines: list[str] = []
+        self.log = RunLog(folder / "log.jsonl", processes.first)
 
     @property
     def data(self) -> dict[str, str]:
@@ -74,8 +75,11 @@ class Trainer:
         """The one file that a resumed run reads."""
         return self.folder / "checkpoint.pt"
 
-    def run(self, progress: Progress) -> State:
+    def run(self, progress: Progress, facts: dict[str, Any] | None = None) -> State:
         """Train from where the folder stands to the last iteration; stops, marked, if the loss diverges.
+
+        Args:
+            facts: provenance of this start.
 
         Raises:
             RecipeError: if there are fewer tasks in a meta-batch than processes.
@@ -89,6 +93,8 @@ class Trainer:
         self.resume()
         recipe, state = self.recipe, self.state
         learner, outer, suite = self.built.learner, self.built.outer, self.built.suite
+        if facts is not None and facts not in state.sessions and state.iteration < recipe.iterations:
+            state.sessions.append(dict(facts))
         learner.train()
         progress.start(state.iteration, recipe.iterations)
         before = time.monotonic() - state.seconds
@@ -98,7 +104,7 @@ class Trainer:
                 break
             state.iteration += 1
             state.seconds = time.monotonic() - before
-            self.log_lines.append(json.dumps({"iteration": state.iteration} | metrics))
+            self.log.add({"iteration": state.iteration} | metrics)
             progress.advance(state.iteration, metrics, recipe.meta_batch)
             due = state.iteration % recipe.val_every == 0 or state.iteration == recipe.iterations
             if due:
@@ -135,7 +141,7 @@ class Trainer:
         if not self.checkpoint_path.exists():
             self.save()
             return
-        self._write_log()
+        self.log.write()
         last = checkpoint.load(self.checkpoint_path)
         last["state"]["diverged"] = diverged
         checkpoint.save(self.checkpoint_path, last)
@@ -159,7 +165,7 @@ class Trainer:
         mean, ci95, _ = mean_interval(scores[:, -1])
         point = {"iteration": self.state.iteration, "mean": mean, "ci95": ci95}
         self.state.curve.append(point)
-        self.log_lines.append(json.dumps({"iteration": self.state.iteration, "val": mean, "val_ci95": ci95}))
+        self.log.add({"iteration": self.state.iteration, "val": mean, "val_ci95": ci95})
         progress.validated(point)
         if mean > self.state.best:
             self.state.best, self.state.best_iteration = mean, self.state.iteration
@@ -170,7 +176,7 @@ class Trainer:
         self.saved_at = time.monotonic()
         if not self.processes.first:
             return
-        self._write_log()
+        self.log.write()
         checkpoint.save(
             self.checkpoint_path,
             {
@@ -184,31 +190,18 @@ class Trainer:
             },
         )
 
-    def _write_log(self) -> None:
-        try:
-            with open(self.folder / "log.jsonl", "a") as log:
-                log.writelines(line + "\n" for line in self.log_lines)
-                log.flush()
-                os.fsync(log.fileno())
-        except OSError as error:
-            raise checkpoint.RunFolderError(
-                f"cannot write {self.folder / 'log.jsonl'}: {error.strerror}; the last checkpoint is intact"
-            ) from error
-        self.log_lines.clear()
-
     def resume(self) -> None:
         """Continue from the folder's checkpoint, if there is one.
 
         Raises:
             RunFolderError: if it is of another recipe, seed or data, or damaged, or not seen by every process.
         """
-        log = self.folder / "log.jsonl"
         if self.checkpoint_path.exists():
             self._restore(checkpoint.load(self.checkpoint_path))
         if len(set(self.processes.gather([self.state.iteration]))) > 1:
             raise checkpoint.RunFolderError(f"run folder {self.folder} must be on a disk that all processes share")
-        if self.processes.first and log.exists() and not self.state.diverged:
-            _cut(log, self.state.iteration)
+        if not self.state.diverged:
+            self.log.cut(self.state.iteration)
 
     def _restore(self, saved: dict[str, Any]) -> None:
         if (saved["recipe"], saved["seed"]) != (self.recipe.digest(), self.seed):
@@ -230,19 +223,3 @@ class Trainer:
         """Put the learner that validated best into place; the present one where none was validated."""
         if self.state.best_learner:
             self.built.learner.load_state_dict(self.state.best_learner)
-
-
-def _cut(log: Path, iteration: int) -> None:
-    """Drop the lines after an iteration, which will be written again, and a last line that a kill cut short."""
-    text = log.read_text(errors="replace")
-    kept = ""
-    for line in text.splitlines(keepends=True):
-        try:
-            beyond = json.loads(line)["iteration"] > iteration or not line.endswith("\n")
-        except (ValueError, LookupError, TypeError):
-            beyond = True
-        if beyond:
-            break
-        kept += line
-    if kept != text:
-        checkpoint.write_atomic(log, kept.encode())

@@ -155,7 +155,7 @@ def assert_batch_norm_is_torchs(norm: BatchNorm, x: Tensor) -> None:
     fast = {f"{norm.name}{k}": p.detach().expand(tasks, -1) for k, p in norm.named_parameters()}
     with forward_pass() as seen:
         got = norm(fast, x)
-    [(mean, var)] = seen.statistics[norm.name]
+    [(mean, var, _)] = seen.statistics[norm.name]
     for task in range(tasks):
         theirs = nn.BatchNorm2d(x.shape[2], momentum=1.0, dtype=x.dtype)
         theirs.load_state_dict({"weight": norm.weight, "bias": norm.bias}, strict=False)

@@ -82,7 +82,10 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [channels * size * size, *widths]
         self.weights = nn.ParameterList(
-            [nn.init.trunc_normal_(torch.empty(o, i), std=0.01) for i, o in zip(sizes, widths, strict=False)]
+            [
+                nn.init.trunc_normal_(torch.empty(o, i), std=0.01, a=-0.02, b=0.02)
+                for i, o in zip(sizes, widths, strict=False)
+            ]
         )
         self.biases = nn.ParameterList([torch.zeros(o) for o in widths])
         self.norms = nn.ModuleList([BatchNorm(f"norms.{i}.", o) for i, o in enumerate(widths)])

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from bench.cli import VERBS, main
+from bench.cli_run import EvaluateCommand, labelled, parse_run, retested
+from bench.recipes import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -70,8 +72,9 @@ def test_a_finished_run_asked_for_again_is_the_same_record(trained):
     assert (trained / "checkpoint.pt").read_bytes() == weights
 
 
-def test_evaluate_under_another_protocol(trained, tmp_path, capsys):
+def test_evaluate_under_another_protocol(trained, tmp_path, capsys, monkeypatch):
     publish = ["evaluate", str(trained), "--threads", "1", "--publish"]
+    monkeypatch.setattr(sys, "argv", ["metabench", *publish])
     assert main([*publish, "--ways", "8", "--shots", "2", "--tasks", "5"]) == 0
     published = tmp_path / "results" / "records"
     [path] = published.iterdir()
@@ -84,6 +87,28 @@ def test_evaluate_under_another_protocol(trained, tmp_path, capsys):
     assert main(publish) == 0
     again = (published / f"protonet_glyphs-5w1s_custom_{plain['recipe_digest']}_seed0.json").read_text()
     assert json.loads(again)["per_task"] == plain["per_task"]
+    [session] = json.loads(again)["provenance"]["trained_by"]
+    assert session["command"] == plain["provenance"]["command"]
+    assert session["commit"] == plain["provenance"]["commit"]
+    path.write_text(json.dumps(record | {"curve": []}))
+    capsys.readouterr()
+    assert main([*publish, "--ways", "8", "--shots", "2", "--tasks", "5"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"{path.name} is the record of another run; move it away first" in told.replace("- ", "-")
+
+
+def test_fewer_test_tasks_are_not_the_schedule_s(tmp_path):
+    """A row of 20 episodes must not pass for one of the paper's."""
+    short = ["--schedule", "short", "--iterations", "1000"]  # of glyphs, so that the label stays
+    recipe = resolve("protonet", "glyphs-5w1s", "short")
+    assert labelled(parse_run("protonet", "glyphs-5w1s", short).recipe) == recipe
+    for changed, schedule in (
+        ({}, "short"),
+        ({"ways": 7}, "short"),
+        ({"tasks": 20}, "custom"),
+        ({"steps": 0}, "custom"),
+    ):
+        assert retested(recipe, EvaluateCommand(tmp_path, **changed)).schedule == schedule
 
 
 def test_publish_and_tensorboard(tmp_path):
@@ -176,6 +201,13 @@ BAD = {
     "a download of the embedded": (["data", "download", "glyphs"], "glyphs needs no download"),
     "an episode without classes": (["data", "preview", "glyphs", "--ways", "0"], "--ways is 0; it must be at least 1"),
     "a picture of no known kind": (["data", "preview", "glyphs", "--out", "a.bmpp"], "a.bmpp cannot be written"),
+    "another head's penalty": (
+        ["run", "metaoptnet", "glyphs-5w1s", "--head", "ridge"], "--head ridge needs a --penalty of its own"),
+    "a head in control": (["run", "metaoptnet", "navigation", "--head", "svm"], "in control it is always ridge"),
+    "no update for a head": (
+        ["run", "protonet", "glyphs-5w1s", "--inner-steps", "0"], "the head is made from the support: give at least 1"),
+    "a curvature between": (
+        ["run", "maml", "navigation", "--curvature", "0.7"], "curvature is 0.7; every n-th transition is taken"),
     "more than list takes": (["list", "all"], "Unrecognized options: all"),
 }  # fmt: skip
 
@@ -190,6 +222,16 @@ def test_bad_input_is_a_message_and_exit_status_2(argv, message, tmp_path, capsy
     text = " ".join((output.out + output.err).split())
     assert message in text or re.search(message, text), text
     assert not (tmp_path / "results").exists()
+
+
+def test_out_of_memory_names_the_remedy(monkeypatch, capsys):
+    def full(arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr("bench.cli_run.run", full)
+    assert main(RUN) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert told == "metabench: CUDA out of memory; carry fewer tasks at once with --chunk, e.g. --chunk 1"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

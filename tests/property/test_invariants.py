@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from algorithms import adapt
 from algorithms.network import Params
@@ -91,7 +92,15 @@ def test_the_support_protocol_keeps_the_support_s_statistics(kind: str) -> None:
     names = {name for name, _ in rule.network.named_buffers()}
     assert fast.keys() == rule.begin().keys() | names
     z = support.x.flatten(2) @ fast["body.weight"].transpose(1, 2) + fast["body.bias"].unsqueeze(1)
-    assert_close([fast["body.norm.mean"], fast["body.norm.var"]], [z.mean(1), z.var(1)], EXACT, "statistics")
+    assert_close(
+        [fast["body.norm.mean"], fast["body.norm.var"]], [z.mean(1), z.var(1, correction=0)], EXACT, "statistics"
+    )
+    transductive = learner(kind, norm="transductive").eval().predict(fast_without(fast, names), support.x)
+    assert_close([rule.predict(fast, support.x)], [transductive], EXACT, "the support itself, as it was adapted to")
+
+
+def fast_without(fast: dict[str, Tensor], names: set[str]) -> dict[str, Tensor]:
+    return {name: value for name, value in fast.items() if name not in names}
 
 
 @pytest.mark.parametrize("kind", HEAD_RULES)

@@ -76,6 +76,15 @@ def test_mlp_has_the_published_sizes() -> None:
     assert size_of(body) == 245_760 + 3 * 512
 
 
+def test_mlp_starts_from_a_normal_cut_at_two_deviations() -> None:
+    """TensorFlow's truncated normal of deviation 0.01, as MAML's code asks for."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = torch.cat([w.detach().flatten() for w in MLP(1, 28).weights])
+    assert weights.abs().max() <= 0.02
+    assert weights.std().item() == pytest.approx(0.0088, abs=5e-5)
+
+
 def test_resnet12_has_the_published_widths() -> None:
     """12 convolutions and 4 shortcuts; 640 · 5 · 5 features of an 84-pixel image; 12.4 million parameters."""
     with torch.device("meta"):

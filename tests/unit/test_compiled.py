@@ -53,3 +53,11 @@ def test_what_one_replay_gave_outlives_the_next(monkeypatch: pytest.MonkeyPatch)
     on_accelerator = images(2, 2)._replace(x=torch.empty(2, 2, device="meta"))
     first, second = (compiled(rule, [on_accelerator], on_accelerator)[0] for _ in range(2))
     assert (first.tolist(), second.tolist()) == ([1.0] * 3, [2.0] * 3)
+
+
+def test_another_failure_than_a_branch_is_not_called_one() -> None:
+    def full(*_: object) -> list[torch.Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        CompiledChunk(full)(learner("maml"), [images(2, 2)], images(2, 2))

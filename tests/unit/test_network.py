@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from algorithms import Batch, adapt
 from algorithms.network import BatchNorm, current_pass, forward_pass, linear, scoped
 from tests.checks import assert_batch_norm_is_torchs
-from tests.small import network
+from tests.small import images, learner, network
 
 G = torch.Generator().manual_seed(0)
 
@@ -64,7 +65,7 @@ def test_batch_norm_changes_no_buffer_and_constants_stay_finite() -> None:
     with forward_pass() as seen:
         out = norm(fast, torch.full((1, 4, 2), 7.0, dtype=torch.float64))
     assert torch.equal(out, torch.zeros_like(out))
-    [(mean, var)] = seen.statistics["n."]
+    [(mean, var, _)] = seen.statistics["n."]
     assert torch.equal(mean, torch.full((1, 2), 7.0, dtype=torch.float64))
     torch.testing.assert_close(var, torch.zeros(1, 2, dtype=torch.float64), atol=1e-12, rtol=0)
     assert torch.equal(norm.mean, torch.zeros(2).double())
@@ -102,3 +103,23 @@ def test_a_network_is_its_body_then_its_head() -> None:
     assert z.shape == (2, 5, net.width)
     assert isinstance(net.head, nn.Linear)
     torch.testing.assert_close(net(fast, x), net.head(z))
+
+
+@pytest.mark.parametrize("kind", ["maml", "protonet", "metaoptnet-svm"])
+def test_under_bfloat16_the_body_alone_loses_precision(kind: str) -> None:
+    """Outputs are float32, and apart from a float32 run's by the body's rounding; a bfloat16 head would add its own."""
+    rule, support, query = learner(kind, "conv4").float(), *(floats(images(2, 2, of="conv4", seed=s)) for s in (0, 1))
+    with torch.no_grad():
+        wanted = rule.predict(adapt(rule, [support]), query.x)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = rule.predict(adapt(rule, [support]), query.x)
+            features = rule.network.features(rule.begin(), query.x)
+        again = rule.network.read_out(rule.begin(), features)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(rule.network.read_out(rule.begin(), features), again)
+    assert (found.dtype, features.dtype) == (torch.float32, torch.float32)
+    assert (found - wanted).abs().max() < 0.1 * wanted.abs().max()
+
+
+def floats(batch: Batch) -> Batch:
+    return batch._replace(x=batch.x.float(), w=batch.w.float())

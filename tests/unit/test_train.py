@@ -1,6 +1,7 @@
 """The loop: what is saved when, what a resumed run does, and what stops one."""
 
 import dataclasses
+import functools
 import json
 import os
 
@@ -150,6 +151,20 @@ def test_other_data_in_the_same_place_is_refused(tmp_path, monkeypatch):
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_every_way_in_which_a_run_was_started_is_kept(tmp_path):
+    """So that no record of weights trained in two ways names the last one alone."""
+    facts = [{"precision": p, "commit": "abc", "dirty": False} for p in ("bf16", "bf16", "fp32")]
+    for stop, fact in zip((2, 4), facts):
+        one = trainer(tmp_path)
+        one.run = functools.partial(one.run, facts=fact)
+        stopped_after(one, stop)
+    last = trainer(tmp_path)
+    with Progress("test", quiet=True) as progress:
+        assert last.run(progress, facts[2]).sessions == [facts[0], facts[2]]
+        untrained = trainer(tmp_path).run(progress, {"precision": "tf32"})
+        assert untrained.sessions == [facts[0], facts[2]]
+
+
 def test_processes_that_do_not_share_the_folder_are_told(tmp_path):
     one = trainer(tmp_path)
     one.processes.gather = lambda share: [*share, 40]
@@ -194,7 +209,7 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("bench.train.os.fsync", full)
+    monkeypatch.setattr("bench.run_log.os.fsync", full)
     with pytest.raises(RunFolderError) as caught:
         train(trainer(tmp_path))
     assert str(caught.value) == (
