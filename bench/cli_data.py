@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -81,15 +82,20 @@ def paper_of(kind: type[Learner]) -> str:
 
 def show_data(console: Console) -> None:
     """Print every data set, whether it is there, and how to get what is not."""
-    table = _table(f"data sets (in {data_root()})", "name", "present", "classes", "images", "split schemes", "licence")
+    table = _table(
+        escape(f"data sets (in {data_root()})"), "name", "present", "classes", "images", "split schemes", "licence"
+    )
     rows = actions.list_data(data_root())
     for row in rows:
         unknown = "?" if row.present else ""
         counts = [unknown if n is None else f"{n:,}" for n in (row.classes, row.images)]
         schemes = "\n".join(row.schemes)
-        table.add_row(row.name, "yes" if row.present else "no", *counts, schemes, escape(row.licence))
+        present = "damaged" if row.damaged else "yes" if row.present else "no"
+        table.add_row(row.name, present, *counts, schemes, escape(row.licence))
     console.print(table)
     for row in rows:
+        if row.damaged:
+            say(f"{row.name} is damaged: {row.damaged}", console)
         if row.obtain:
             say(f"{row.name} is not there; get it with: {row.obtain}", console)
 
@@ -123,7 +129,7 @@ class Download:
 
     def act(self) -> None:
         """Fetch, and say where."""
-        with Console().status(f"downloading {self.name}"):
+        with Console().status(escape(f"downloading {self.name}")):
             files = actions.download(self.name, data_root())
         _say(f"{self.name} is in", files)
 
@@ -139,7 +145,7 @@ class Import:
 
     def act(self) -> None:
         """Copy, and say what."""
-        with Console().status(f"reading {self.path}"):
+        with Console().status(escape(f"reading {self.path}")):
             done = actions.import_data(self.name, self.path, data_root())
         if done.files:
             _say(f"{self.name}: {done.images:,} images read; imported", done.files)
@@ -157,7 +163,7 @@ class Verify:
     def act(self) -> None:
         """Read, and say what was found."""
         actions.source_of(self.name)
-        with Console().status(f"reading all of {self.name}"):
+        with Console().status(escape(f"reading all of {self.name}")):
             found = actions.verify(self.name, data_root())
         known = found.recognised or "content that metabench does not know"
         lines = [
@@ -175,7 +181,7 @@ class Preview:
     name: Name
     """Data set."""
     out: Path = Path("preview.png")
-    """Of the picture; the ending chooses the format."""
+    """Of the picture; the ending, such as .png, chooses the format."""
     split: Literal["train", "val", "test"] = "test"
     """Whose classes."""
     scheme: str = ""
@@ -201,6 +207,8 @@ class Preview:
         for field, bound in least.items():
             if getattr(self, field) < bound:
                 raise RecipeError(f"--{field} is {getattr(self, field)}; it must be at least {bound}")
+        if self.episode >= 2**63:
+            raise RecipeError(f"--episode is {self.episode}; the last one is {2**63 - 1}")
         source = actions.source_of(self.name)
         data = source.load(data_root(), self.scheme or source.splits[0], cache=cache_root())
         episodes = Episodes(
@@ -235,4 +243,5 @@ def data(arguments: list[str]) -> int:
 
 
 def _say(what: str, files: tuple[Path, ...] | list[Path]) -> None:
-    say("\n".join([what, *(f"  {file}" for file in files)]))
+    # A name that is not UTF-8 cannot be printed as it is.
+    say("\n".join([what, *(f"  {os.fsencode(file).decode(errors='backslashreplace')}" for file in files)]))

@@ -107,8 +107,8 @@ def labelled(recipe: Recipe) -> Recipe:
         raise RecipeError(f"{recipe.name}: --head {recipe.head} is of few-shot images; in control it is always ridge")
     if recipe.head != plain.head and recipe.penalty == plain.penalty:
         raise RecipeError(
-            f"{recipe.name}: --head {recipe.head} needs a --penalty of its own, C of svm or λ of ridge; the paper's are "
-            "0.1 and 50"
+            f"{recipe.name}: --head {recipe.head} needs a --penalty of its own: C of svm or λ of ridge, 0.1 and 50 "
+            "in the paper"
         )
     return recipe if plain == recipe else dataclasses.replace(recipe, schedule="custom").check()
 

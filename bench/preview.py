@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from algorithms.learner import Batch
 from vision.images import DataError
+
+LETTERS = 11.5
+"""Of a title, to an inch."""
 
 
 def preview(support: Batch, query: Batch, path: Path, *, title: str = "", most: int = 10) -> Path:
@@ -23,7 +27,14 @@ def preview(support: Batch, query: Batch, path: Path, *, title: str = "", most: 
 
     Returns:
         The path.
+
+    Raises:
+        DataError: a path that is a folder, or has no such suffix, or cannot be written.
     """
+    # Matplotlib writes a name without a suffix to another one: that of a PNG.
+    if path.is_dir() or not path.suffix:
+        what = "is a folder" if path.is_dir() else "has no ending"
+        raise DataError(f"The picture {str(path)!r} {what}. Give a path that ends in .png.")
     ways = support.ways or int(support.y[0].max()) + 1
     left, right = (_by_way(batch, ways, most) for batch in (support, query))
     gap = support.x.shape[-1] // 2
@@ -33,7 +44,9 @@ def preview(support: Batch, query: Batch, path: Path, *, title: str = "", most: 
     sheet[:, : left.shape[1]] = (left - low) / max(high - low, 1e-9)
     sheet[:, left.shape[1] + gap :] = (right - low) / max(high - low, 1e-9)
     scale = 6.0 / 800 * max(1.0, 500 / width)
-    figure = Figure(figsize=(width * scale + 0.6, height * scale + 0.7), dpi=133, layout="constrained")
+    across = width * scale + 0.6
+    lines = textwrap.wrap(title, int(across * LETTERS), break_on_hyphens=False)
+    figure = Figure(figsize=(across, height * scale + 0.5 + 0.2 * len(lines)), dpi=133, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
@@ -44,8 +57,8 @@ def preview(support: Batch, query: Batch, path: Path, *, title: str = "", most: 
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_ylabel("way")
-    if title:
-        figure.suptitle(title, fontsize=10)
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize=10)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)

@@ -21,7 +21,7 @@ from bench.statistics import mean_interval
 SPLITS = {
     "omniglot": {"random": "random-1200-423/seed0", "vinyals": "vinyals", "within-alphabet": "vinyals-within-alphabet"},
     "mini-imagenet": {"ravi-larochelle": "ravi-larochelle"},
-    "quick-draw": {"20-samples": "classes-64-16-20/20-samples/seed0"},
+    "quick-draw": {"20-samples": "hashed-60-20-20/20-samples/seed0"},
     "glyphs": {"embedded": "embedded"},
 }
 

@@ -31,7 +31,7 @@ class Member(NamedTuple):
     """Its path within the container; where that is a folder, its own name comes first."""
     size: int
     stamp: str
-    """Changes when its content does: the CRC a zip stores, or a file's time of modification."""
+    """Changes when its content does: the CRC a zip stores, or a file's times (see `identity`)."""
     read: Callable[[], bytes]
 
     @property
@@ -47,11 +47,20 @@ class Member(NamedTuple):
 
 
 @contextmanager
+def readable() -> Iterator[None]:
+    """A block, or a function that it decorates, in which a file or folder that cannot be read is a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}. Check its permissions.") from error
+
+
+@contextmanager
 def walk(containers: Iterable[Path]) -> Iterator[list[Member]]:
     """All files of several folders and zips. They can be read until the context ends.
 
     Raises:
-        DataError: a damaged zip, a member that would escape, a linked folder.
+        DataError: a damaged zip, a member that would escape, a linked folder, one that cannot be read.
     """
     with ExitStack() as stack:
         members: list[Member] = []
@@ -120,12 +129,17 @@ def refuse_escape(container: Path, info: zipfile.ZipInfo) -> None:
         )
 
 
+@readable()
 def _folder(container: Path) -> list[Member]:
     def reader(path: Path) -> Callable[[], bytes]:
         return lambda: read_file(path)
 
+    def fail(error: OSError) -> None:
+        raise error
+
     members = []
-    for folder, subfolders, files in os.walk(container):
+    # Left to itself, os.walk passes over a folder that it cannot read.
+    for folder, subfolders, files in os.walk(container, onerror=fail):
         subfolders.sort()
         for name in subfolders:
             if (linked := Path(folder, name)).is_symlink():
@@ -135,10 +149,18 @@ def _folder(container: Path) -> list[Member]:
                 )
         for name in sorted(files):
             path = Path(folder, name)
-            status = _status(path)
             parts = path.relative_to(container.parent).parts
-            members.append(Member(container, parts, status.st_size, f"{status.st_mtime_ns:x}", reader(path)))
+            members.append(Member(container, parts, *identity(path), reader(path)))
     return members
+
+
+def identity(path: Path) -> tuple[int, str]:
+    """A file's size and stamp, which change when its content does.
+
+    A time of modification can be set back, as copying and unpacking do; the time of the last change of state cannot.
+    """
+    status = _status(path)
+    return status.st_size, f"{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
 
 
 def _status(path: Path) -> os.stat_result:

@@ -30,6 +30,8 @@ CHECKED_BYTES = 64 * 2**20
 """An array up to this size has its pixels checked at every load (0.05 s); a larger one only its size and index."""
 ABANDONED = 24 * 3600
 """Seconds after which a temporary folder is taken to be left by a process that was killed."""
+TEMPORARY = (".building-", ".verify-", ".import-", ".download-")
+"""How the names of temporary folders begin, here and in the data root."""
 
 
 class Item(NamedTuple):
@@ -54,8 +56,13 @@ def content_digest(items: Iterable[tuple[str, str, bytes]]) -> str:
     """
     digest = hashlib.sha256()
     for class_name, image_name, content in items:
-        digest.update(f"{class_name}/{image_name}\0".encode() + hashlib.sha256(content).digest())
+        digest.update(entry_of(class_name, image_name, content))
     return digest.hexdigest()
+
+
+def entry_of(class_name: str, image_name: str, content: bytes) -> bytes:
+    """What one image adds to a digest of content. A file's name need not be UTF-8: it counts byte by byte."""
+    return f"{class_name}/{image_name}\0".encode(errors="surrogateescape") + hashlib.sha256(content).digest()
 
 
 def cached(
@@ -89,7 +96,7 @@ def cached(
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        _sweep(cache)
+        sweep(cache)
         with tempfile.TemporaryDirectory(prefix=".building-", dir=cache, ignore_cleanup_errors=True) as temporary:
             draft = Path(temporary) / "entry"
             draft.mkdir()
@@ -124,7 +131,7 @@ def _write(
                 names.append(item.class_name)
                 starts.append(position)
             data = item.read()
-            content.update(f"{item.class_name}/{item.image_name}\0".encode() + hashlib.sha256(data).digest())
+            content.update(entry_of(item.class_name, item.image_name, data))
             image = decode(data, item.place)
             if image.shape != shape or image.dtype != np.uint8:
                 raise DataError(f"{item.place}: {image.dtype} pixels {image.shape}, expected uint8 {shape}.")
@@ -171,9 +178,10 @@ def _publish(draft: Path, entry: Path, shape: tuple[int, int, int]) -> ClassImag
     raise DataError(f"{entry} is damaged and cannot be replaced. Delete it.")
 
 
-def _sweep(cache: Path) -> None:
-    for old in cache.glob(".building-*"):
-        with suppress(FileNotFoundError):
+def sweep(folder: Path) -> None:
+    """Delete the temporary folders that killed processes left in a folder."""
+    for old in (path for prefix in TEMPORARY for path in folder.glob(f"{prefix}*")):
+        with suppress(OSError):
             if time.time() - old.stat().st_mtime > ABANDONED:
                 shutil.rmtree(old, ignore_errors=True)
 

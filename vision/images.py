@@ -44,7 +44,15 @@ def cache_root() -> Path:
 
 def _folder(variable: str, default: str) -> Path:
     given = os.environ.get(variable)
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "metabench" / default
+    return full_path(Path(given) if given else Path("~", ".cache", "metabench", default))
+
+
+def full_path(path: Path) -> Path:
+    """The path with its leading ~ or ~user spelled out."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path}: there is no home folder for {path.parts[0]}. Give the full path.") from error
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,7 @@ def class_indices(names: Sequence[str], members: Mapping[str, Iterable[str]], wh
 
 def seeded_order(names: Iterable[Name], seed: int) -> list[Name]:
     """A random order of names that depends on nothing but them and the seed: no library's shuffle can change it."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest())
 
 
 def missing(name: str, root: Path, what: str, advice: str) -> DataError:

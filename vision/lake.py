@@ -13,10 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from vision.archive import Member, walk
+from vision.cache import content_digest
 from vision.decode import decode
 from vision.images import DataError, Indices, Pixels, missing
 
+FILE = "all_runs.zip"
 RUNS = WAYS = 20
+OFFICIAL = "0c788531e4335a0c2fcf80c1326e260ab463f6efb434b49932997344ff8e0a4d"
+"""Digest of the images and labels of the official file."""
 ADVICE = (
     "Get all_runs.zip from https://github.com/brendenlake/omniglot (folder python/one-shot-classification), then "
     "`metabench data import omniglot PATH`."
@@ -40,9 +44,19 @@ def lake_runs(root: Path, *, size: int = 28, resample: str = "lanczos") -> Runs:
     Raises:
         DataError: absent, damaged, or not 20 runs of 20 characters.
     """
-    path = root / "omniglot" / "all_runs.zip"
+    path = root / "omniglot" / FILE
     if not path.is_file():
-        raise missing("omniglot", path.parent, "all_runs.zip", ADVICE)
+        raise missing("omniglot", path.parent, FILE, ADVICE)
+    return read_runs(path, size=size, resample=resample)[0]
+
+
+def read_runs(path: Path, *, size: int = 28, resample: str = "lanczos") -> tuple[Runs, str]:
+    """The runs in a file, and the digest of its images and labels, however it was packed.
+
+    Raises:
+        DataError: damaged, or not 20 runs of 20 characters.
+    """
+    content = list[tuple[str, str, bytes]]()
     with walk([path]) as members:
         # The three last parts, in case the runs were packed together with a folder above them.
         files = {PurePosixPath(*m.parts[-3:]) if m.is_image else PurePosixPath(*m.parts[-2:]): m for m in members}
@@ -56,11 +70,12 @@ def lake_runs(root: Path, *, size: int = 28, resample: str = "lanczos") -> Runs:
                     (query, f"test/item{way + 1:02d}.png"),
                 ):
                     member = _member(files, folder / name, path)
-                    into[run, way] = decode(
-                        member.read(), member.place, channels=1, size=size, resample=resample, invert=True
-                    )
+                    data = member.read()
+                    content.append((str(folder), name, data))
+                    into[run, way] = decode(data, member.place, channels=1, size=size, resample=resample, invert=True)
             labels[run] = _labels(_member(files, folder / "class_labels.txt", path))
-    return Runs(support, query, labels)
+            content.append((str(folder), "labels", bytes(labels[run].tolist())))
+    return Runs(support, query, labels), content_digest(content)
 
 
 def _member(files: dict[PurePosixPath, Member], name: PurePosixPath, path: Path) -> Member:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision.archive import Member, choose, read_file, walk
+from vision.archive import Member, choose, identity, read_file, walk
 from vision.cache import Item, cached, key_of
 from vision.decode import decode, decode_all
 from vision.images import (
@@ -44,10 +44,10 @@ from vision.pickles import read_cache
 PICKLES = tuple(f"mini-imagenet-cache-{split}.pkl" for split in SPLITS)
 ADVICE = (
     "ImageNet's terms do not let metabench fetch it. Get a copy that you may use (folders or zips "
-    "{train,val,test}/<class>/*.jpg, "
-    "or images with train.csv, val.csv, test.csv, or mini-imagenet-cache-*.pkl), then `metabench data import "
-    "mini-imagenet PATH`."
+    "{train,val,test}/<class>/*.jpg, or images with train.csv, val.csv, test.csv beside them, or "
+    "mini-imagenet-cache-*.pkl), then `metabench data import mini-imagenet PATH`."
 )
+LIST_ADVICE = "Get the list of Ravi & Larochelle again."
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class MiniImageNet:
     licence: str = "ImageNet terms: non-commercial research only"
     folder: str = "miniimagenet"
     complete: int = 600
-    """Images of a class in a complete copy; fewer in training are named by the split's version."""
+    """Images of a class in a complete copy; where a split has fewer, its version says so."""
     advice: str = ADVICE
     downloads: bool = False
     known: tuple[tuple[str, str], ...] = (
@@ -82,8 +82,7 @@ class MiniImageNet:
         pickles = [folder / name for name in PICKLES if (folder / name).is_file()]
         folders = [folder / name for name in (*SPLITS, "images") if (folder / name).is_dir()]
         images = sorted(folder.glob("*.zip")) + folders
-        lists = [folder / f"{split}.csv" for split in SPLITS if (folder / f"{split}.csv").is_file()]
-        return images + lists if images else pickles
+        return images + _lists(folder) if images else pickles
 
     def locate(self, root: Path) -> list[Path]:
         """The same, under the data root."""
@@ -100,14 +99,15 @@ class MiniImageNet:
         return [path for path in sorted(folder.iterdir()) if self.accepts(path)] if folder.is_dir() else []
 
     def inspect(self, piece: Path) -> int:
-        """Read and decode every image in a file or folder; how many there are (a list has none of its own)."""
+        """Decode every image that has a class, by its folder or by a list beside the piece; how many (a list: none)."""
         if piece.suffix == ".csv":
             read_lists([piece])
             return 0
         if piece.suffix == ".pkl":
             return sum(len(positions) for positions in read_cache(piece).classes.values())
+        lists = read_lists(_lists(piece.parent))
         with walk([piece]) as members:
-            return decode_all([m for m in members if m.is_image], channels=3)
+            return decode_all([m for m in members if classify(m, lists) is not None], channels=3)
 
     def census(self, root: Path) -> tuple[int, int] | None:
         """(classes, images) found, without decoding any; None for pickles, which must be read whole to be counted."""
@@ -117,6 +117,8 @@ class MiniImageNet:
         lists = read_lists([path for path in found if path.suffix == ".csv"])
         with walk(path for path in found if path.suffix != ".csv") as members:
             names = {(place[1], m.parts[-1]) for m in members if (place := classify(m, lists)) is not None}
+        if not names:
+            raise DataError(f"{self.name}: no image in {root / self.folder} has a class. {ADVICE}")
         return len({name for name, _ in names}), len(names)
 
     def download(self, root: Path) -> None:
@@ -124,15 +126,15 @@ class MiniImageNet:
         raise DataError(f"mini-imagenet: {ADVICE}")
 
     def load(self, root: Path, split: str, *, cache: Path, seed: int = 0) -> Dataset:
-        """All classes; the seed has no part in it. The split version names a training class's images, if not 600."""
+        """All classes; the seed has no part in it. The split version names the splits with fewer than 600 a class."""
         check_scheme(self, split)
         found = self.locate(root)
         if not found:
             raise missing(self.name, root / self.folder, "its images", ADVICE)
         images = self._pickled(found, cache) if found[0].suffix == ".pkl" else self._files(found, cache)
         indices = class_indices(images.names, ravi_larochelle(), f"{self.name} in {root / self.folder}")
-        fewest = int(images.counts[indices["train"]].min())
-        version = split if fewest == self.complete else f"{split}/train-{fewest}"
+        fewest = {name: int(images.counts[classes].min()) for name, classes in indices.items()}
+        version = "/".join([split, *(f"{name}-{n}" for name, n in fewest.items() if n != self.complete)])
         return Dataset(self.name, images, indices, split_version=version, notes=notes_of(images, indices))
 
     def _files(self, found: Sequence[Path], cache: Path) -> ClassImages:
@@ -155,7 +157,7 @@ class MiniImageNet:
             )
 
     def _pickled(self, found: Sequence[Path], cache: Path) -> ClassImages:
-        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found]
+        facts = [(path.name, *identity(path)) for path in found]
         return self._cached(key_of(self.size, facts), lambda: self._pickled_items(found), self._from_pixels, cache)
 
     def _pickled_items(self, found: Sequence[Path]) -> list[Item]:
@@ -199,22 +201,31 @@ def classify(member: Member, lists: Mapping[str, tuple[str, str]]) -> tuple[str,
     return lists.get(member.parts[-1])
 
 
+def _lists(folder: Path) -> list[Path]:
+    return [path for split in SPLITS if (path := folder / f"{split}.csv").is_file()]
+
+
 def read_lists(paths: Sequence[Path]) -> dict[str, tuple[str, str]]:
     """Image name -> (split, class), from the lists train.csv, val.csv and test.csv (columns filename, label).
 
     Raises:
-        DataError: another header, a row cut short, or a class in two lists.
+        DataError: another header, no row, a row cut short, a stray quotation mark, or a class in two lists.
     """
     lists: dict[str, tuple[str, str]] = {}
     for path in paths:
-        rows = csv.DictReader(io.StringIO(read_file(path).decode("utf-8-sig", errors="replace")))
-        for row in rows:
-            if not row.get("filename") or not row.get("label"):
-                raise DataError(
-                    f"{path}, line {rows.line_num}: expected the columns filename,label. Get the list of Ravi & "
-                    "Larochelle again."
-                )
-            lists[row["filename"]] = (path.stem, row["label"])
+        # Strict: otherwise a quotation mark that nobody closes takes all lines after it for one name.
+        rows = csv.DictReader(io.StringIO(read_file(path).decode("utf-8-sig", errors="replace")), strict=True)
+        try:
+            for row in rows:
+                if not row.get("filename") or not row.get("label"):
+                    raise DataError(f"{path}, line {rows.line_num}: expected the columns filename,label. {LIST_ADVICE}")
+                lists[row["filename"]] = (path.stem, row["label"])
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: a stray quotation mark after line {rows.line_num} ({error}). {LIST_ADVICE}"
+            ) from error
+        if not any(split == path.stem for split, _ in lists.values()):
+            raise DataError(f"{path} names no image: expected rows of filename,label. {LIST_ADVICE}")
     check_disjoint(
         {path.stem: {label for split, label in lists.values() if split == path.stem} for path in paths},
         "mini-imagenet (lists)",

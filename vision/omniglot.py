@@ -5,12 +5,12 @@ Science 350 (2015); https://github.com/brendenlake/omniglot. "Omniglot" names fo
 
     random            MAML's: characters shuffled, 1100 to train, 100 to validate, 423 to test
     vinyals           the files that ProtoNet uses: 1028 / 172 / 423 characters, mixed across alphabets
-    within-alphabet   the same files, but an episode's characters share an alphabet (error about 2.5 times as high)
+    within-alphabet   the same files, but an episode's characters share an alphabet (error 2.3 to 3.8 times as high)
     lake              trained on the background alphabets (5 of the 30 validate), tested on the 20 evaluation alphabets;
                       the published challenge is 20 fixed runs, see `vision.lake`
 
 The source pictures are 105 x 105 and have 1 bit. They are resized to 28 x 28 with Lanczos on grey levels, as
-torchvision's loader (and so learn2learn and torchmeta) does. MAML's own script asks for Lanczos too, but on the 1-bit
+learn2learn's script does (torchmeta's resizes bilinearly). MAML's own script asks for Lanczos too, but on the 1-bit
 picture, where Pillow takes the nearest pixel instead: ``Omniglot(resample="nearest")`` gives those pixels.
 """
 
@@ -26,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vision.archive import Member, choose, walk
-from vision.cache import Item, cached, key_of
+from vision.archive import Member, choose, readable, walk
+from vision.cache import Item, cached, key_of, sweep
 from vision.decode import decode, decode_all
 from vision.images import (
     SPLITS,
@@ -41,7 +41,7 @@ from vision.images import (
     seeded_order,
     split_table,
 )
-from vision.lake import Runs, lake_runs
+from vision.lake import FILE, OFFICIAL, Runs, lake_runs, read_runs
 
 __all__ = ["OMNIGLOT", "Omniglot", "Runs", "lake_runs", "vinyals"]
 
@@ -79,11 +79,13 @@ class Omniglot:
     )
     """Digests of content that was checked, and what it is."""
 
+    @readable()
     def find(self, folder: Path) -> list[Path]:
         """The zips and class folders with Omniglot's images in a folder, or in torchvision's ``omniglot-py`` in it."""
         found = []
         for place in (folder, folder / "omniglot-py"):
-            zips = [p for p in sorted(place.glob("*.zip")) if p.name != "all_runs.zip"]
+            files = sorted(place.iterdir()) if place.is_dir() else []
+            zips = [p for p in files if p.suffix == ".zip" and p.name != FILE]
             # torchvision leaves the zip beside the folder that it extracted: one of them is enough.
             found += zips + [place / p for p in PARTS if (place / p).is_dir() and place / f"{p}.zip" not in zips]
         return found
@@ -99,6 +101,7 @@ class Omniglot:
         target = root / self.folder
         try:
             target.mkdir(parents=True, exist_ok=True)
+            sweep(target)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as temporary:
                 for background in (True, False):
                     Remote(temporary, background=background, download=True)
@@ -113,15 +116,21 @@ class Omniglot:
 
     def pieces(self, folder: Path) -> list[Path]:
         """What of a folder is worth importing: the images, and Lake's runs."""
-        runs = folder / "all_runs.zip"
+        runs = folder / FILE
         return self.find(folder) + ([runs] if runs.is_file() else [])
 
     def inspect(self, piece: Path) -> int:
         """Read and decode every image in a file or folder; how many there are."""
+        if piece.name == FILE:
+            return 2 * read_runs(piece)[0].labels.size
         with walk([piece]) as members:
-            if piece.name == "all_runs.zip":
-                return decode_all([m for m in members if m.is_image], channels=1)
             return decode_all([m for m in members if self.classify(m) is not None], channels=1)
+
+    def remark(self, piece: Path) -> str:
+        """What a file beside the images is: Lake's runs, the official ones or others; "" for any other file."""
+        if piece.name != FILE:
+            return ""
+        return f"{FILE}: {'the official 20 runs' if read_runs(piece)[1] == OFFICIAL else 'not the official 20 runs'}"
 
     def census(self, root: Path) -> tuple[int, int] | None:
         """(classes, images) found, without decoding any."""

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from vision import cache as cache_module
-from vision.archive import choose, walk
+from vision.archive import choose, identity, walk
 from vision.cache import Item, cached, content_digest, key_of
 from vision.decode import decode
 from vision.images import (
@@ -90,6 +90,13 @@ def test_roots_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.delenv("METABENCH_CACHE")
     assert data_root() == Path.home() / ".cache/metabench/data"
     assert cache_root() == Path.home() / ".cache/metabench/decoded"
+
+
+@pytest.mark.parametrize("variable", ["METABENCH_DATA", "METABENCH_CACHE"])
+def test_a_root_in_a_home_that_is_not_there(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "~nosuch/x")
+    with pytest.raises(DataError, match=r"^~nosuch/x: there is no home folder for ~nosuch\. Give the full path\.$"):
+        data_root() if variable == "METABENCH_DATA" else cache_root()
 
 
 def toy(splits: dict[str, list[int]]) -> Dataset:
@@ -213,6 +220,39 @@ def test_a_dangling_link_is_named(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "set" / "locked").mkdir(parents=True)
+    scandir = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with (
+        pytest.raises(DataError, match=r"set/locked cannot be read: Permission denied\. Check its permissions"),
+        walk([tmp_path / "set"]),
+    ):
+        pass
+
+
+def test_a_file_changed_behind_its_time_has_another_stamp(tmp_path: Path) -> None:
+    file = tmp_path / "set" / "1.png"
+    file.parent.mkdir()
+    file.write_bytes(b"x")
+    with walk([file.parent]) as (before,):
+        pass
+    status, first = file.stat(), identity(file)
+    while file.stat().st_ctime_ns == status.st_ctime_ns:  # the clock of a file system ticks every few milliseconds
+        file.write_bytes(b"y")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert file.stat().st_mtime_ns == status.st_mtime_ns
+    with walk([file.parent]) as (after,):
+        assert after.stamp != before.stamp
+    assert first == (before.size, before.stamp) != identity(file)
+
+
 def test_a_truncated_zip(tmp_path: Path) -> None:
     whole = zipped(tmp_path / "whole.zip", {f"a/{i}.png": os.urandom(100) for i in range(5)}).read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[:-60])
@@ -318,6 +358,17 @@ def test_key_depends_on_every_fact() -> None:
     assert len({key_of(28, ["a"]), key_of(84, ["a"]), key_of(28, ["b"]), key_of(28, ["a", "b"])}) == 4
 
 
+def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    todo = [item._replace(class_name=name, image_name=name) for item in items(1)[:1]]
+    built = build(tmp_path, lambda: todo)
+    assert built.names == build(tmp_path, never).names == (name,)
+    assert built.digest == content_digest([(name, name, todo[0].read())])
+    content = b"caf\xe9/caf\xe9\0" + hashlib.sha256(todo[0].read()).digest()
+    assert built.digest == hashlib.sha256(content).hexdigest()
+    assert sorted(seeded_order([name, "tea"], 0)) == [name, "tea"]
+
+
 def truncate(entry: Path) -> None:
     data = (entry / "images.npy").read_bytes()
     (entry / "images.npy").write_bytes(data[:-1])
@@ -382,7 +433,8 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written(tmp_path: Path, monkeyp
 
 
 def test_folders_left_by_a_killed_process_are_swept(tmp_path: Path) -> None:
-    for name, age in ((".building-old", 2 * 24 * 3600), (".building-new", 60)):
+    old = [f".{verb}-old" for verb in ("building", "verify", "import", "download")]
+    for name, age in (*((name, 2 * 24 * 3600) for name in old), (".building-new", 60)):
         (tmp_path / name).mkdir()
         then = os.stat(tmp_path).st_mtime - age
         os.utime(tmp_path / name, (then, then))

@@ -1,24 +1,22 @@
-"""miniImageNet in its three shapes, the restricted unpickler, and splits that are not Ravi & Larochelle's."""
+"""miniImageNet in its three shapes, and splits that are not Ravi & Larochelle's."""
 
 from __future__ import annotations
 
-import collections
 import io
 import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bench.data import import_data
 from vision.images import DataError, Dataset, data_root
-from vision.mini_imagenet import MINI_IMAGENET, MiniImageNet, ravi_larochelle
-from vision.pickles import read_cache
+from vision.mini_imagenet import MINI_IMAGENET, MiniImageNet, ravi_larochelle, read_lists
 
 SPLITS = ravi_larochelle()
 REAL = data_root()
@@ -97,9 +95,19 @@ def test_classes_splits_version_and_notes(tmp_path: Path) -> None:
     data = load(tmp_path)
     for split, names in SPLITS.items():
         assert [data.images.names[c] for c in data.splits[split]] == sorted(names)
-    assert data.split_version == "ravi-larochelle/train-2"
+    assert data.split_version == "ravi-larochelle/train-2/val-2/test-2"
     assert data.notes == "train: 64 classes x 2 images; val: 16 classes x 2 images; test: 20 classes x 2 images"
     assert MiniImageNet(complete=2).load(tmp_path, "ravi-larochelle", cache=tmp_path).split_version == "ravi-larochelle"
+
+
+@pytest.mark.parametrize("short", ["train", "val", "test"])
+def test_every_split_that_is_not_whole_is_in_the_version(tmp_path: Path, short: str) -> None:
+    members = tree()
+    # One image of one class is enough: the benchmark is not the same.
+    del members[f"{short}/{SPLITS[short][5]}/{SPLITS[short][5]}00000001.jpg"]
+    save(tmp_path / "miniimagenet" / "all.zip", members)
+    data = MiniImageNet(complete=2).load(tmp_path, "ravi-larochelle", cache=tmp_path / "cache")
+    assert data.split_version == f"ravi-larochelle/{short}-1"
 
 
 def test_pixels_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -144,108 +152,6 @@ def test_pickles(tmp_path: Path) -> None:
         for c, name in enumerate(names):
             start = data.images.starts[data.images.names.index(name)]
             assert data.images.images[start + 1, 0, 0, 0] == arrays[split][2 * c + 1, 0, 0, 0]
-
-
-# ---- the unpickler
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_protocol_is_read(tmp_path: Path, protocol: int) -> None:
-    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-    classes = collections.OrderedDict(a=[0], b=np.array([np.int64(1)]))
-    (tmp_path / "c.pkl").write_bytes(pickle.dumps({"image_data": images, "class_dict": classes}, protocol))
-    content = read_cache(tmp_path / "c.pkl")
-    assert np.array_equal(content.images, images)
-    assert content.classes == {"a": [0], "b": [1]}
-
-
-def test_names_of_the_old_numpy_are_read(tmp_path: Path) -> None:
-    content = pickle.dumps({"image_data": np.zeros((1, 2, 2, 3), np.uint8), "class_dict": {"a": [0]}}, 2)
-    assert b"numpy._core" in content
-    (tmp_path / "c.pkl").write_bytes(content.replace(b"numpy._core", b"numpy.core"))
-    assert read_cache(tmp_path / "c.pkl").classes == {"a": [0]}
-
-
-class Runs:
-    """Pickles to a call of `function`."""
-
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.call
-
-
-@pytest.mark.parametrize(
-    ("function", "name"),
-    [
-        (os.system, r"(posix|nt)\.system"),
-        (eval, r"(builtins|__builtin__)\.eval"),
-        (getattr, r"(builtins|__builtin__)\.getattr"),
-        (np.load, r"numpy\.load"),
-        (np.ndarray.tofile, r"((builtins|__builtin__)\.getattr|numpy\.ndarray\.tofile)"),
-    ],
-)
-def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path, function: Callable[..., Any], name: str) -> None:
-    mark = tmp_path / "ran"
-    text = f"open({str(mark)!r}, 'w').close()" if function is eval else f"touch {mark}"
-    for protocol in (0, 2, 4):
-        path = tmp_path / "mini-imagenet-cache-train.pkl"
-        path.write_bytes(pickle.dumps({"image_data": Runs(function, text), "class_dict": {}}, protocol))
-        with pytest.raises(
-            DataError, match=rf"cache-train.pkl is refused: it asks for {name}, .*nothing of it was run"
-        ):
-            read_cache(path)
-    assert not mark.exists()
-
-
-def test_the_trap_would_have_run_in_an_ordinary_unpickler(tmp_path: Path) -> None:
-    mark = tmp_path / "ran"
-    pickle.loads(pickle.dumps(Runs(os.system, f"touch {mark}")))
-    assert mark.exists()
-
-
-def test_only_the_harmless_codec_is_admitted(tmp_path: Path) -> None:
-    import _codecs
-
-    (tmp_path / "c.pkl").write_bytes(pickle.dumps(Runs(_codecs.encode, "x", "rot13")))
-    with pytest.raises(DataError, match="is refused: encoding 'rot13'"):
-        read_cache(tmp_path / "c.pkl")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1, 2], "it has no image_data and class_dict"),
-        ({"image_data": [1], "class_dict": {}}, "image_data is not an array of colour images"),
-        ({"image_data": np.zeros((1, 2, 2, 3)), "class_dict": {}}, "image_data is not an array of colour images"),
-        ({"image_data": np.zeros((1, 2, 2, 3), np.uint8), "class_dict": []}, "class_dict is not a dictionary"),
-        (
-            {"image_data": np.zeros((1, 2, 2, 3), np.uint8), "class_dict": {"a": [1]}},
-            "class a has positions that are not",
-        ),
-        (
-            {"image_data": np.zeros((1, 2, 2, 3), np.uint8), "class_dict": {"a": [-1]}},
-            "class a has positions that are not",
-        ),
-        (
-            {"image_data": np.zeros((1, 2, 2, 3), np.uint8), "class_dict": {"a": "x"}},
-            "class a has positions that are not",
-        ),
-    ],
-)
-def test_other_content_is_described(tmp_path: Path, content: object, message: str) -> None:
-    (tmp_path / "c.pkl").write_bytes(pickle.dumps(content))
-    with pytest.raises(DataError, match=rf"c.pkl: {message}.*Expected a dictionary with image_data"):
-        read_cache(tmp_path / "c.pkl")
-
-
-@pytest.mark.parametrize("cut", [0, 1, 20, -1])
-def test_a_damaged_pickle(tmp_path: Path, cut: int) -> None:
-    whole = pickle.dumps({"image_data": np.zeros((1, 2, 2, 3), np.uint8), "class_dict": {"a": [0]}})
-    (tmp_path / "c.pkl").write_bytes(whole[:cut])
-    with pytest.raises(DataError, match=r"c.pkl is (not a readable pickle \(|refused: )"):
-        read_cache(tmp_path / "c.pkl")
 
 
 # ---- bad input
@@ -305,12 +211,50 @@ def test_a_corrupt_jpeg_is_named(tmp_path: Path) -> None:
     [
         ("file,class\na.jpg,n1\n", r"train.csv, line 2: expected the columns filename,label"),
         ("filename,label\na.jpg\n", r"train.csv, line 2: expected the columns filename,label"),
+        ("filename,label\n", r"train.csv names no image: expected rows of filename,label\. Get the list"),
+        ("", r"train.csv names no image: expected rows of filename,label\. Get the list"),
+        (
+            'filename,label\na.jpg,n1\n"b.jpg,n1\n' + 20000 * "c.jpg,n1\n",
+            r"train.csv: a stray quotation mark after line 2 \(field larger than field limit",
+        ),
+        (
+            'filename,label\na.jpg,n1\nb.jpg,"n1\nc.jpg,n1\n',
+            r"train.csv: a stray quotation mark after line 2 \(unexpected end of data",
+        ),
     ],
 )
 def test_bad_lists(tmp_path: Path, text: str, message: str) -> None:
     unpack(tmp_path / "miniimagenet", {"images/a.jpg": JPEGS[0], "train.csv": text.encode()})
     with pytest.raises(DataError, match=message):
         load(tmp_path)
+
+
+def test_a_list_with_every_name_quoted(tmp_path: Path) -> None:
+    (tmp_path / "val.csv").write_text('"filename","label"\n"a.jpg","n1"\n')
+    assert read_lists([tmp_path / "val.csv"]) == {"a.jpg": ("val", "n1")}
+
+
+def test_only_images_of_a_class_are_counted(tmp_path: Path) -> None:
+    name = SPLITS["train"][0]
+    path = save(tmp_path / "mini.zip", {f"train/{name}/1.jpg": JPEGS[0], "poster.jpg": JPEGS[1], "a/b/c.jpg": b"bad"})
+    assert MINI_IMAGENET.inspect(path) == 1
+    unpack(tmp_path, {"images/a.jpg": JPEGS[0], "images/b.jpg": JPEGS[1], "val.csv": b"filename,label\nb.jpg,n1\n"})
+    assert MINI_IMAGENET.inspect(tmp_path / "images") == 1
+
+
+def test_files_without_any_image_are_not_a_data_set(tmp_path: Path) -> None:
+    unpack(tmp_path / "miniimagenet", {"images/a.jpg": JPEGS[0], "train/readme.txt": b"nothing"})
+    with pytest.raises(DataError, match=r"mini-imagenet: no image in .*miniimagenet has a class\. ImageNet's terms"):
+        MINI_IMAGENET.census(tmp_path)
+
+
+def test_images_of_another_data_set_are_not_imported(tmp_path: Path) -> None:
+    path = save(tmp_path / "images_background.zip", {"images_background/Greek/character01/0001_01.png": JPEGS[0]})
+    with pytest.raises(
+        DataError, match=r"images_background.zip has no images of mini-imagenet in it\. .*\{train,val,test\}/<class>/"
+    ):
+        import_data("mini-imagenet", path, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
 
 
 def test_lists_that_overlap(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from vision.images import DataError, Dataset, data_root
+from vision.lake import OFFICIAL, read_runs
 from vision.omniglot import OMNIGLOT, PARTS, Omniglot, lake_runs, vinyals
 
 REAL = data_root()
@@ -261,6 +262,18 @@ class FakeRemote:
         )
 
 
+def test_a_folder_that_cannot_be_read_is_not_taken_for_absent_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    (tmp_path / "omniglot").mkdir()
+    with pytest.raises(DataError, match=r"/omniglot cannot be read: Permission denied\. Check its permissions"):
+        TINY.load(tmp_path, "random", cache=tmp_path)
+
+
 def test_download_through_torchvision(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
     monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(Omniglot=FakeRemote))
@@ -330,6 +343,24 @@ def test_bad_runs(tmp_path: Path, change: dict[str, bytes | None], message: str)
     save(tmp_path / "omniglot" / "all_runs.zip", members)
     with pytest.raises(DataError, match=message):
         lake_runs(tmp_path)
+    with pytest.raises(DataError, match=message):
+        OMNIGLOT.inspect(tmp_path / "omniglot" / "all_runs.zip")
+
+
+def test_runs_are_told_apart_by_images_and_labels(tmp_path: Path) -> None:
+    members = runs()
+    path = save(tmp_path / "all_runs.zip", members)
+    repacked = save(tmp_path / "again.zip", dict(reversed(members.items())))
+    other = members["run03/class_labels.txt"].splitlines()
+    swapped = [other[0].replace(b"item01", b"item02"), other[1].replace(b"item02", b"item01"), *other[2:]]
+    relabelled = save(tmp_path / "labels.zip", members | {"run03/class_labels.txt": b"\n".join(swapped)})
+    redrawn = save(tmp_path / "images.zip", members | {"run03/test/item01.png": stroke(1)})
+    digests = [read_runs(p)[1] for p in (path, repacked, relabelled, redrawn)]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    assert OMNIGLOT.inspect(path) == 800
+    assert OMNIGLOT.remark(path) == "all_runs.zip: not the official 20 runs"
+    assert OMNIGLOT.remark(tmp_path / "images_background.zip") == ""
 
 
 def test_absent_runs_say_how_to_get_them(tmp_path: Path) -> None:
@@ -372,6 +403,8 @@ def test_real_braille_has_its_two_identical_drawings(real: Dataset) -> None:
 @needs_data
 @pytest.mark.skipif(not (REAL / "omniglot" / "all_runs.zip").is_file(), reason="needs omniglot/all_runs.zip")
 def test_real_runs_by_nearest_pixel() -> None:
+    assert read_runs(REAL / "omniglot" / "all_runs.zip")[1] == OFFICIAL
+    assert OMNIGLOT.remark(REAL / "omniglot" / "all_runs.zip") == "all_runs.zip: the official 20 runs"
     support, query, labels = (a.astype(np.float64) if a.dtype == np.uint8 else a for a in lake_runs(REAL))
     distances = ((query[:, :, None] - support[:, None]) ** 2).sum((3, 4, 5))
     assert sorted(map(tuple, np.sort(labels, 1))) == [tuple(range(20))] * 20

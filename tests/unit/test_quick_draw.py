@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from vision.images import DataError, data_root, seeded_order
-from vision.quick_draw import QUICK_DRAW, open_bitmap, read_bundle
+from bench.data import verify
+from vision import quick_draw
+from vision.episodes import Episodes, Shape
+from vision.images import DataError, data_root
+from vision.quick_draw import QUICK_DRAW, open_bitmap, read_bundle, split_of
 
 REAL = data_root()
 needs_data = pytest.mark.skipif(
@@ -65,26 +71,54 @@ def test_twenty_samples_are_the_first_twenty(bitmaps: Path, tmp_path: Path) -> N
     # Class 3 has 19 drawings: its images are there, and no split has it.
     used = np.concatenate(list(data.splits.values()))
     assert sorted(used.tolist()) == [c for c in range(25) if c != 3]
-    assert data.split_version == "classes-64-16-20/20-samples/seed0"
+    assert data.split_version == "hashed-60-20-20/20-samples/seed0"
 
 
 def test_all_takes_up_to_the_cap(bitmaps: Path, tmp_path: Path) -> None:
     data = QUICK_DRAW.load(bitmaps, "all", cache=tmp_path / "cache")
     assert data.images.counts.tolist() == [30] * 3 + [19] + [30] * 21
-    assert {split: len(classes) for split, classes in data.splits.items()} == {"train": 16, "val": 4, "test": 5}
+    assert {split: len(classes) for split, classes in data.splits.items()} == {"train": 19, "val": 5, "test": 1}
     capped = dataclasses.replace(QUICK_DRAW, cap=25).load(bitmaps, "all", cache=tmp_path / "cache")
     assert capped.images.counts.max() == 25
 
 
-def test_the_split_is_that_of_the_names_by_the_seed(bitmaps: Path, tmp_path: Path) -> None:
-    first, again, other = (QUICK_DRAW.load(bitmaps, "all", cache=tmp_path / "cache", seed=s) for s in (0, 0, 1))
-    order = seeded_order(NAMES, 0)
-    assert [NAMES[c] for c in first.splits["train"]] == sorted(order[:16])
-    assert [NAMES[c] for c in first.splits["test"]] == sorted(order[20:])
-    assert np.array_equal(first.splits["test"], again.splits["test"])
-    assert not np.array_equal(first.splits["test"], other.splits["test"])
-    small = QUICK_DRAW.load(bitmaps, "20-samples", cache=tmp_path / "cache")
-    assert set(small.splits["test"]) <= set(first.splits["test"])
+def test_a_class_goes_where_its_hash_says() -> None:
+    names = [f"class {i}" for i in range(5000)]
+    for name in names[:50]:
+        place = int(hashlib.sha256(f"7/{name}".encode()).hexdigest()[:16], 16) / 2**64
+        assert split_of(name, 7) == ("train" if place < 0.6 else "val" if place < 0.8 else "test")
+    assert split_of("caf\udce9", 0) == "test"
+    # Pinned: these must never change under a name that stays "hashed-60-20-20".
+    assert [split_of(name, 0) for name in ("dog", "cat", "fish")] == ["train", "val", "test"]
+    shares = [sum(split_of(name, 0) == split for name in names) / 5000 for split in ("train", "val", "test")]
+    assert np.allclose(shares, [0.6, 0.2, 0.2], atol=0.02)
+
+
+def test_the_split_of_a_class_does_not_depend_on_the_others(bitmaps: Path, tmp_path: Path) -> None:
+    def homes(seed: int = 0, scheme: str = "all") -> dict[str, str]:
+        data = QUICK_DRAW.load(bitmaps, scheme, cache=tmp_path / "cache", seed=seed)
+        return {data.images.names[c]: split for split, classes in data.splits.items() for c in classes}
+
+    everything = homes()
+    assert sorted(everything) == NAMES
+    assert homes() == everything
+    assert homes(seed=1) != everything
+    assert homes(scheme="20-samples").items() <= everything.items()
+    for removed in range(20, 1, -1):
+        (bitmaps / "quickdraw" / f"{NAMES[removed]}.npy").unlink()
+        some = homes()
+        assert len(some) == 25 - (21 - removed)
+        assert some.items() <= everything.items()
+
+
+def test_a_few_classes_may_leave_a_split_with_none(tmp_path: Path) -> None:
+    (tmp_path / "quickdraw").mkdir()
+    for c, name in enumerate(["dog", "cat", "apple"]):
+        np.save(tmp_path / "quickdraw" / f"{name}.npy", drawings(c, 5))
+    data = QUICK_DRAW.load(tmp_path, "all", cache=tmp_path / "cache")
+    assert data.notes == "train: 2 classes x 5 images; val: 1 classes x 5 images; test: 0 classes x 0 images"
+    with pytest.raises(DataError, match=r"quick-draw: .* ways asked for, but its test split has 0 classes"):
+        Episodes(data, "test", Shape(ways=2, shots=1, queries=1))
 
 
 def test_absent_data_says_how_to_get_it(tmp_path: Path) -> None:
@@ -154,13 +188,104 @@ def test_bad_bundles(tmp_path: Path) -> None:
         read_bundle(path)
 
 
+def test_an_npz_lies_alone(bitmaps: Path, bundle: Path, tmp_path: Path) -> None:
+    npz = bundle / "quickdraw" / "all.npz"
+    (bitmaps / "quickdraw" / "all.npz").write_bytes(npz.read_bytes())
+    message = r"quickdraw: all.npz is read alone, but full_numpy_bitmap_thing 00.npy is there too \(files in all: 26\)"
+    for action in (lambda: QUICK_DRAW.load(bitmaps, "all", cache=tmp_path), lambda: verify("quick-draw", bitmaps)):
+        with pytest.raises(DataError, match=message + r"\. Remove all.npz, or everything else"):
+            action()
+    with pytest.raises(DataError, match=message):
+        QUICK_DRAW.census(bitmaps)
+    (bundle / "quickdraw" / "more.npz").write_bytes(npz.read_bytes())
+    with pytest.raises(DataError, match=r"all.npz is read alone, but more.npz is there too"):
+        QUICK_DRAW.load(bundle, "all", cache=tmp_path / "cache")
+
+
+def test_two_files_of_one_class(bitmaps: Path, tmp_path: Path) -> None:
+    np.save(bitmaps / "quickdraw" / "thing 00.npy", drawings(9, 30))
+    with pytest.raises(DataError, match=r"quickdraw holds two files of the class 'thing 00'\. Remove or rename one"):
+        QUICK_DRAW.load(bitmaps, "all", cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"classes": np.array("a")}, "images, labels and classes must be arrays"),
+        ({"images": np.uint8(0)}, "images, labels and classes must be arrays"),
+        ({"labels": np.int64(0)}, "images, labels and classes must be arrays"),
+        ({"classes": ["a", "b", "a"]}, r"classes has two entries of the class 'a'\. Remove or rename one of the two"),
+        # Letters that are none: NumPy fails only when one is looked at.
+        ({"classes": np.array([2**31 - 1] * 2, np.uint32).view("<U1")}, "is not a readable npz .*Get it again"),
+    ],
+)
+def test_odd_arrays_in_a_bundle(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    plain = {"images": np.zeros((2, 28, 28), np.uint8), "labels": np.array([0, 1]), "classes": ["a", "b"]}
+    np.savez(tmp_path / "b.npz", **(plain | fields))
+    with pytest.raises(DataError, match=rf"b.npz:? {message}"):
+        read_bundle(tmp_path / "b.npz")
+
+
+def test_a_member_that_is_no_array(bundle: Path) -> None:
+    path = bundle / "quickdraw" / "all.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("images", "labels", "classes"):
+            archive.writestr(f"{name}.npy", "words")
+    with pytest.raises(DataError, match=r"all.npz: images, labels and classes must be arrays"):
+        QUICK_DRAW.census(bundle)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"), [(8, 1, "is encrypted, password required"), (10, 77, "compression method is not")]
+)
+def test_encrypted_and_unknown_members(bundle: Path, offset: int, value: int, reason: str) -> None:
+    path = bundle / "quickdraw" / "all.npz"
+    content = bytearray(path.read_bytes())
+    # The flags and the method, as the central directory gives them and as the member's own header repeats them.
+    for signature, place in ((b"PK\1\2", offset), (b"PK\3\4", offset - 2)):
+        start = content.find(signature)
+        while start >= 0:
+            content[start + place] = value
+            start = content.find(signature, start + 1)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"all.npz is not a readable npz .*{reason}.*Get it again"):
+        QUICK_DRAW.census(bundle)
+
+
+def test_a_bundle_that_unpacks_to_too_much(tmp_path: Path) -> None:
+    path = tmp_path / "quickdraw" / "bomb.npz"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", "nothing")
+    # Only the size that the central directory claims: nothing must be unpacked to see it.
+    content = bytearray(path.read_bytes())
+    start = content.find(b"PK\1\2") + 24
+    content[start : start + 4] = (600 * 2**20).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"bomb.npz would unpack to 600 MiB \(limit 512 MiB\)\. Take fewer drawings"):
+        QUICK_DRAW.census(tmp_path)
+
+
+def test_the_limit_admits_what_the_schemes_take() -> None:
+    assert 345 * QUICK_DRAW.cap * 784 < quick_draw.MAX_BUNDLE_BYTES / 1.9
+
+
+@pytest.mark.parametrize("descr", ["'|,1'", "'|u1"])
+def test_a_damaged_header(tmp_path: Path, descr: str) -> None:
+    path = tmp_path / "c.npy"
+    np.save(path, drawings(0, 3))
+    path.write_bytes(path.read_bytes().replace(b"'|u1'", descr.encode().ljust(5)))
+    with pytest.raises(DataError, match=r"c.npy is not a readable array \(.*get it again"):
+        open_bitmap(path)
+
+
 @needs_data
 def test_real_drawings(tmp_path: Path) -> None:
     data = QUICK_DRAW.load(REAL, "20-samples", cache=tmp_path)
     assert all((data.images.counts[classes] == 20).all() for classes in data.splits.values())
     everything = QUICK_DRAW.load(REAL, "all", cache=tmp_path)
     if everything.images.digest in dict(QUICK_DRAW.known):
-        assert [len(data.splits[s]) for s in ("train", "val", "test")] == [176, 49, 60]
+        assert [len(data.splits[s]) for s in ("train", "val", "test")] == [173, 56, 56]
         assert everything.images.images.shape == (9570, 1, 28, 28)
         assert len(everything.images.names) == 345
     # Bright strokes on black: most of a drawing is empty.

@@ -103,8 +103,8 @@ def test_what_the_source_leaves_open_is_assumed() -> None:
         ("vinyals-within-alphabet", "vinyals", False, False),
         ("ravi-larochelle/train-300", "ravi-larochelle", False, False),
         ("ravi-larochelle", "ravi-larochelle/trainval", False, False),
-        ("classes-64-16-20/20-samples/seed0", "unstated/20-samples", True, True),
-        ("classes-64-16-20/all/seed0", "unstated/20-samples", False, True),
+        ("hashed-60-20-20/20-samples/seed0", "unstated/20-samples", True, True),
+        ("hashed-60-20-20/all/seed0", "unstated/20-samples", False, True),
         ("anything", "unstated", True, True),
     ],
 )
