@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 FORMAT = 2
+HOLDS = {"recipe", "fields", "seed", "data", "learner", "outer", "state"}
 PARTIAL = ".partial"
 
 
@@ -73,6 +74,14 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise RunFolderError(f"{path} has checkpoint format {found!r}, this version reads {FORMAT}; train again")
+    return state
+
+
+def load_run(path: Path) -> dict[str, Any]:
+    """The same of a run's checkpoint, which holds what `HOLDS` names."""
+    state = load(path)
+    if missing := HOLDS - state.keys():
+        raise RunFolderError(f"{path} is no checkpoint of a run: it has no {min(missing)}; remove it to start over")
     return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -56,13 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(verb, VERBS, 1, 0.4)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         return complain(f"no verb {verb!r}{hint} Verbs: {', '.join(VERBS)}; see metabench --help")
-    return _dispatch(verb, rest)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # "±" on a terminal without it is a "?", not the end of a run
+    try:
+        return _dispatch(verb, rest)
+    except KeyboardInterrupt:
+        on = "; the same command goes on from the last checkpoint" if verb == "run" else ""
+        print(f"\nstopped{on}", file=sys.stderr)
+        return 130
 
 
 def _dispatch(verb: str, arguments: list[str]) -> int:
-    module, name = VERBS[verb].split(":")
-    act: Callable[[list[str]], int] = getattr(importlib.import_module(module), name)
-
     import torch
 
     from algorithms import CannotCompile
@@ -70,6 +76,8 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
     from bench.recipe import RecipeError
     from vision.images import DataError
 
+    module, name = VERBS[verb].split(":")
+    act: Callable[[list[str]], int] = getattr(importlib.import_module(module), name)
     try:
         return act(arguments)
     except (RecipeError, DataError, RunFolderError, CannotCompile) as error:
@@ -78,9 +86,6 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
         return complain(f"{str(error).split('. ')[0]}; carry fewer tasks at once with --chunk, e.g. --chunk 1")
     except SystemExit as leaving:  # tyro's: 0 after --help, 2 after a flag it cannot read
         return leaving.code if isinstance(leaving.code, int) else 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # `metabench list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -165,10 +165,11 @@ class Verify:
         actions.source_of(self.name)
         with Console().status(escape(f"reading all of {self.name}")):
             found = actions.verify(self.name, data_root())
-        known = found.recognised or "content that metabench does not know"
+        known = "content that metabench does not know" if found.recognised is None else found.recognised
+        content = "; ".join(filter(None, (known, f"sha256 {found.digest}")))
         lines = [
             f"{found.name}: {found.classes:,} classes, {found.images:,} images, all readable ({found.seconds:.0f} s)",
-            f"  {known}; sha256 {found.digest}",
+            f"  {content}",
             f"  {found.notes}",
         ]
         _say("\n".join(lines), found.files)

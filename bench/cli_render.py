@@ -44,25 +44,28 @@ class RenderCommand:
     out: Path | None = None
     """The picture: a .gif of a robot, a .png of paths or of a curve; in the run folder if not given."""
     threads: int = 1
-    """CPU cores to use."""
+    """CPU cores to use; 0 for all of them."""
 
 
 def render(arguments: list[str]) -> int:
     """metabench render RUN_FOLDER."""
     command = tyro.cli(RenderCommand, args=arguments, prog="metabench render")
-    recipe, learner, suite = load(command.folder, command.threads)
-    for field in ("task", "tasks", "every", "threads"):
-        least = 0 if field == "task" else 1
+    for field, least in (("task", 0), ("tasks", 1), ("every", 1), ("threads", 0)):
         if getattr(command, field) < least:
             raise RecipeError(f"--{field} is {getattr(command, field)}; it must be at least {least}")
     updates = sorted(set(command.updates))
     if not updates or updates[0] < 0:
         raise RecipeError(f"--updates is {command.updates}; give one or more numbers from 0 on")
+    recipe, learner, suite = load(command.folder, command.threads)
     on_plane = isinstance(suite.spec, Navigation)
     name, ending = ("curve", ".png") if command.curve else ("trajectories", ".png") if on_plane else ("updates", ".gif")
     out = command.out or command.folder / f"{name}{ending}"
     if out.suffix != ending:
         raise RecipeError(f"--out is {out}; what is drawn of {recipe.benchmark} here is a {ending}")
+    try:  # before the drawing, which may take minutes
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"--out is {out}; {out.parent} cannot be made a folder: {error.strerror}") from error
     title = f"{recipe.algorithm} {recipe.benchmark}"
     try:
         with torch.no_grad():
@@ -77,7 +80,6 @@ def render(arguments: list[str]) -> int:
                 picture = filmstrip(f"{title}, {told(one.variables)}", shown, suite.spec, command.every)
     except (CannotDraw, Diverged) as error:
         raise RecipeError(f"{title}: {error}") from error
-    out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_atomic(out, picture)
     say(f"{out}: {len(picture) / 1e6:.2f} MB")
     return 0
@@ -102,11 +104,13 @@ def load(folder: Path, threads: int) -> tuple[ControlRecipe, Learner, Control]:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         raise checkpoint.RunFolderError(f"{folder} holds no checkpoint.pt; give the --out of a `metabench run`")
-    saved = checkpoint.load(path)
+    saved = checkpoint.load_run(path)
     recipe = from_fields(saved["fields"])
     if not isinstance(recipe, ControlRecipe):
         raise RecipeError(f"{recipe.name}: render is for control; `metabench data preview` draws few-shot images")
-    built = build_control(recipe, saved["seed"], Processes("cpu"), Workers(max(1, threads)), 0, False)
+    built = build_control(
+        recipe, saved["seed"], Processes("cpu"), Workers(threads or torch.get_num_threads()), 0, False
+    )
     built.learner.load_state_dict(saved["state"]["best_learner"] or saved["learner"])
     built.learner.eval()
     assert isinstance(built.suite, Control)

@@ -15,10 +15,12 @@ from rich.table import Table
 from algorithms import LEARNERS
 from bench import checkpoint, recipes_control
 from bench.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError, from_fields, unknown
-from bench.recipes import VARIANTS, benchmark_names, resolve
-from bench.run import Machine, Options, again, execute
+from bench.recipes import VARIANTS, benchmark_names, learner_of, resolve
+from bench.records import file_name
+from bench.run import RESULTS, Machine, Options, again, execute
 from bench.terminal import say
 from envs import ENVIRONMENTS, family
+from vision import DATASETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +56,12 @@ def run(arguments: list[str]) -> int:
 
         describe(recipe, command.machine, Console())
         return 0
+    publishes = command.options.publish
     record = execute(recipe, command.options, command.machine)
     if record is not None:
         report(record, Console())
+        filed = [command.options.folder(recipe) / "record.json", *([RESULTS / file_name(record)] if publishes else [])]
+        say("record: " + ", ".join(map(str, filed)), Console())
     return 0 if record is None or record["status"] == "complete" else 1
 
 
@@ -103,6 +108,7 @@ def _value_of(flag: str, flags: Sequence[str]) -> str | None:
 def labelled(recipe: Recipe) -> Recipe:
     """The recipe as it is filed: its schedule is "custom" where a flag changed anything."""
     plain = resolve(recipe.algorithm, recipe.benchmark, recipe.schedule)
+    _keeps_its_name(recipe, plain)
     if recipe.head != plain.head and isinstance(recipe, ControlRecipe):
         raise RecipeError(f"{recipe.name}: --head {recipe.head} is of few-shot images; in control it is always ridge")
     if recipe.head != plain.head and recipe.penalty == plain.penalty:
@@ -111,6 +117,15 @@ def labelled(recipe: Recipe) -> Recipe:
             "in the paper"
         )
     return recipe if plain == recipe else dataclasses.replace(recipe, schedule="custom").check()
+
+
+def _keeps_its_name(recipe: Recipe, plain: Recipe) -> None:
+    """Raise RecipeError where a flag undoes what a variant is named for; rates and penalties are not that."""
+    variants = recipes_control.VARIANTS if isinstance(recipe, ControlRecipe) else VARIANTS
+    learner, fields = variants.get(recipe.algorithm, (recipe.algorithm, {}))
+    for name, value in fields.items():
+        if not isinstance(value, float) and getattr(recipe, name) != getattr(plain, name):
+            raise RecipeError(f"{recipe.name}: {recipe.algorithm} means {name} = {value}; run {learner} for another")
 
 
 def report(record: dict[str, Any], console: Console) -> None:
@@ -156,16 +171,31 @@ def evaluate(arguments: list[str]) -> int:
     """metabench evaluate RUN_FOLDER."""
     command = tyro.cli(EvaluateCommand, args=arguments, prog="metabench evaluate", config=(tyro.conf.OmitArgPrefixes,))
     path = command.folder / "checkpoint.pt"
+    if not command.folder.exists():
+        raise checkpoint.RunFolderError(
+            f"{command.folder} does not exist; give the --out of a finished `metabench run`"
+        )
     if not path.is_file():
         raise checkpoint.RunFolderError(
             f"{command.folder} holds no checkpoint.pt; give the --out of a finished `metabench run`"
         )
-    saved = checkpoint.load(path)
+    saved = checkpoint.load_run(path)
     recipe = from_fields(saved["fields"])
+    _exists(recipe)
     record = again(recipe, saved["seed"], command.folder, retested(recipe, command), command.machine, command.publish)
     if record is not None:
         report(record, Console())
     return 0 if record is None or record["status"] == "complete" else 1
+
+
+def _exists(recipe: Recipe) -> None:
+    """Raise RecipeError where what a checkpoint names is no longer registered."""
+    if learner_of(recipe.algorithm) not in LEARNERS:
+        raise RecipeError(unknown("algorithm", recipe.algorithm, LEARNERS))
+    if isinstance(recipe, FewShotRecipe) and recipe.dataset not in DATASETS:
+        raise RecipeError(unknown("data set", recipe.dataset, DATASETS))
+    if isinstance(recipe, ControlRecipe) and not {recipe.environment, recipe.benchmark} <= ENVIRONMENTS.keys():
+        raise RecipeError(unknown("environment", recipe.environment, ENVIRONMENTS))
 
 
 def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
@@ -178,6 +208,8 @@ def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
         if value < 0:
             raise RecipeError(f"--{name.removeprefix('test_')} is {value}; it must be positive, or 0 for the recipe's")
     fields: dict[str, Any] = {name: value for name, value in changed.items() if value > 0}
+    if command.steps < -1:
+        raise RecipeError(f"--steps is {command.steps}; it must be at least 0, or -1 for the recipe's")
     if command.steps >= 0:
         fields["test_steps"] = command.steps
     if any(fields.get(name, getattr(recipe, name)) != getattr(recipe, name) for name in ("test_tasks", "test_steps")):

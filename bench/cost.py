@@ -169,24 +169,37 @@ def speed(recipe: FewShotRecipe, workers: Workers, chunk: int) -> tuple[float, f
     share = Workers(workers.threads // blocks_of(recipe, workers), workers.device, workers.autocast)
     try:
         rates = [
-            share.map(lambda _, w=work: _flops(w) / _seconds(w, workers.device), 1)[0]  # type: ignore[misc]
-            for work in (_glimpse(recipe, workers.device, alive), lambda: a @ a)
+            share.map(lambda _, g=glimpse: g.flops / _seconds(g.work, workers.device), 1)[0]  # type: ignore[misc]
+            for glimpse in (_glimpse(recipe, workers.device, alive), Glimpse(lambda: a @ a, 2.0 * n**3))
         ]
     finally:
         torch.set_num_threads(threads)
     return rates[0], rates[1]
 
 
-def _glimpse(recipe: FewShotRecipe, device: str, tasks: int) -> Callable[[], object]:
-    """A piece of the recipe's work that takes GLIMPSE_FLOPS at most: so many tasks, or fewer."""
+class Glimpse(NamedTuple):
+    """A piece of work, and the FLOPs it takes."""
+
+    work: Callable[[], object]
+    flops: float
+
+
+def _glimpse(recipe: FewShotRecipe, device: str, tasks: int) -> Glimpse:
+    """A piece of the recipe's work that takes GLIMPSE_FLOPS at most: so many tasks, or fewer.
+
+    The FLOPs of several tasks are those of one, so many times: torch's formula for the backward pass of the grouped
+    convolution that carries them counts every group's filters for every group.
+    """
     source = DATASETS[recipe.dataset]
     shape = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
-    tasks = min(tasks, int(GLIMPSE_FLOPS / max(cost(recipe).task_flops, 1)))
+    task_flops = cost(recipe).task_flops
+    tasks = min(tasks, int(GLIMPSE_FLOPS / max(task_flops, 1)))
     if tasks:
         learner = make_learner(recipe, 0, source.channels, source.size).to(device)
         parts = blank(shape, source.channels, source.size, tasks)
         support, query = (Batch(b.x.to(device), b.y.to(device), b.w.to(device), b.ways) for b in parts)
-        return lambda: chunk_outputs(cross_entropy)(learner, [support] * recipe.inner_steps, query)
+        run = chunk_outputs(cross_entropy)
+        return Glimpse(lambda: run(learner, [support] * recipe.inner_steps, query), float(tasks * task_flops))
     body = make_body(recipe, source.channels, source.size).to(device)
     fast = {name: p.unsqueeze(0) for name, p in body.named_parameters()}
 
@@ -195,7 +208,8 @@ def _glimpse(recipe: FewShotRecipe, device: str, tasks: int) -> Callable[[], obj
         return lambda: torch.autograd.grad(body(fast, x).sum(), list(fast.values()))
 
     images = int(GLIMPSE_FLOPS / _flops(embed(2)) * 2)
-    return embed(max(2, min(images, shape.ways * shape.queries)))
+    work = embed(max(2, min(images, shape.ways * shape.queries)))
+    return Glimpse(work, _flops(work))
 
 
 def _flops(work: Callable[[], object]) -> float:

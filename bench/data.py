@@ -76,7 +76,7 @@ class Verified:
     digest: str
     """sha256 of the content (see `vision.cache.content_digest`)."""
     recognised: str | None
-    """What content with this digest is; None where it is none that metabench knows."""
+    """What content with this digest is; None where it is none that metabench knows, "" where no file can be another."""
     notes: str
     seconds: float
 
@@ -152,10 +152,10 @@ def verify(name: str, root: Path) -> Verified:
         # A source's last scheme is the one that takes the most of its images.
         data = source.load(root, source.splits[-1], cache=Path(scratch))
         found = data.images
-        known: dict[str, str] = {}
+        recognised: str | None = ""
         files, notes = source.locate(root), [data.notes]
         if isinstance(source, Importable):
-            known = dict(source.known)
+            recognised = dict(source.known).get(found.digest)
             extra = [piece for piece in source.pieces(root / source.folder) if piece not in files]
             for piece in extra:
                 source.inspect(piece)
@@ -167,7 +167,7 @@ def verify(name: str, root: Path) -> Verified:
             classes=len(found.names),
             images=len(found.images),
             digest=found.digest,
-            recognised=known.get(found.digest),
+            recognised=recognised,
             notes="; ".join(filter(None, notes)),
             seconds=time.perf_counter() - began,
         )

@@ -14,18 +14,32 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from algorithms import Diverged
 from bench.cost import blocks_of, cost, speed, tasks_at_once
-from bench.recipe import ControlRecipe, FewShotRecipe, Recipe
+from bench.distributed import Processes
+from bench.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError
 from bench.run import Machine
 from envs import ENVIRONMENTS
 from vision import DATASETS
-from vision.images import data_root
+from vision.archive import readable
+from vision.images import DataError, data_root
 
 MIB = 2**20
 
 
 def describe(recipe: Recipe, machine: Machine, console: Console) -> None:
-    """Print every field of the recipe with its meaning, and what running it takes on this machine."""
+    """Print every field of the recipe with its meaning, and what running it takes on this machine.
+
+    Of several processes, all take part and the first one prints.
+    """
+    processes = Processes(machine.where())
+    try:
+        _print(recipe, machine, console if processes.first else Console(quiet=True))
+    finally:
+        processes.close()
+
+
+def _print(recipe: Recipe, machine: Machine, console: Console) -> None:
     fields = Table(title=f"{recipe.name}, recipe {recipe.digest()}", title_justify="left")
     fields.add_column("field", no_wrap=True)
     fields.add_column("value", overflow="fold", max_width=40)
@@ -37,7 +51,7 @@ def describe(recipe: Recipe, machine: Machine, console: Console) -> None:
     costs.add_column(no_wrap=True)
     costs.add_column()
     for row in rows_of(recipe, machine):
-        costs.add_row(*row)
+        costs.add_row(*map(escape, row))
     console.print(costs)
 
 
@@ -52,7 +66,6 @@ def rows_of(recipe: Recipe, machine: Machine) -> list[tuple[str, str]]:
 def control_rows(recipe: ControlRecipe, machine: Machine) -> list[tuple[str, str]]:
     """What `describe` says of the cost of control: simulation steps, and the time of one iteration measured here."""
     from bench.build_control import build_control
-    from bench.distributed import Processes
     from bench.suite import collect
 
     workers = machine.workers()
@@ -63,11 +76,16 @@ def control_rows(recipe: ControlRecipe, machine: Machine) -> list[tuple[str, str
     checked = validations * recipe.val_tasks * (recipe.judged + 1) * episodes
     checked += recipe.tests * (recipe.test_steps + 1) * episodes
     started = time.monotonic()
-    collected = collect(
-        built.suite, built.suite.tasks(range(recipe.meta_batch), "train"), built.learner, recipe.inner_steps
-    )
-    simulated = time.monotonic()
-    built.outer.step(built.learner, *collected)
+    try:
+        collected = collect(
+            built.suite, built.suite.tasks(range(recipe.meta_batch), "train"), built.learner, recipe.inner_steps
+        )
+        simulated = time.monotonic()
+        built.outer.step(built.learner, *collected)
+    except Diverged as error:
+        raise RecipeError(
+            f"{recipe.name}: the policy diverges at these settings: {error}; try a lower --inner-lr"
+        ) from error
     learned = time.monotonic()
     each, learning = simulated - started, learned - simulated
     whole = recipe.iterations * (each + learning) + checked * each / steps
@@ -94,25 +112,36 @@ def cost_rows(recipe: FewShotRecipe, machine: Machine) -> list[tuple[str, str]]:
     blocks = blocks_of(recipe, workers)
     iteration = recipe.meta_batch * one.task_flops
     shares = ", ".join(f"{name} {100 * part / max(total, 1):.0f}%" for name, part in parts.items())
-    memory = f"{one.task_bytes / MIB:.1f} MiB a task"
+    memory = f"{bytes_text(one.task_bytes)} a task"
     if one.task_bytes > first:
-        memory += f" (first order would keep {first / MIB:.1f})"
+        memory += f" (first order would keep {bytes_text(first)})"
     rows = [
         ("learned parameters", f"{one.parameters:,}"),
-        ("training iteration", f"{recipe.meta_batch} tasks × {flops_text(one.task_flops)} = {flops_text(iteration)}"),
+        (
+            "training iteration",
+            f"{tasks_text(recipe.meta_batch)} × {flops_text(one.task_flops)} = {flops_text(iteration)}",
+        ),
         ("whole schedule", f"{flops_text(total)}: {shares}"),
         ("memory of second order" if one.task_bytes > first else "memory of the backward pass", memory),
     ]
     for chunk in dict.fromkeys((machine.chunk, 0, 1)):
         n = tasks_at_once(recipe, workers, chunk)
-        rows.append((f"  with --chunk {chunk}", f"{n * one.task_bytes / MIB:.1f} MiB, {n} task{'s' * (n > 1)} at once"))
+        rows.append((f"  with --chunk {chunk}", f"{bytes_text(n * one.task_bytes)}, {tasks_text(n)} at once"))
     share = f"{blocks} × {workers.threads // blocks} core(s)" if workers.device == "cpu" else "the GPU"
     rows += [
         ("speed here", f"{rate / 1e9:.1f} GFLOP/s, {peak / 1e9:.1f} in matrix products; on {share}"),
         ("time here", f"about {duration(total / rate / blocks)}"),
-        ("data", "present" if DATASETS[recipe.dataset].locate(data_root()) else "absent: see `metabench data list`"),
+        ("data", _data(recipe.dataset)),
     ]
     return rows
+
+
+def _data(name: str) -> str:
+    try:
+        with readable():
+            return "present" if DATASETS[name].locate(data_root()) else "absent: see `metabench data list`"
+    except DataError as error:
+        return f"damaged: {error}"
 
 
 def meanings(kind: type) -> dict[str, str]:
@@ -138,6 +167,16 @@ def flops_text(flops: float) -> str:
         if flops >= size:
             return f"{flops / size:.3g} {unit}FLOP"
     return f"{flops / 1e6:.3g} MFLOP"
+
+
+def bytes_text(n: float) -> str:
+    """3145728 -> "3.0 MiB"."""
+    return f"{n / MIB:.1f} MiB" if n < 1024 * MIB else f"{n / (1024 * MIB):.1f} GiB"
+
+
+def tasks_text(n: int) -> str:
+    """2 -> "2 tasks"."""
+    return f"{n} task{'s' * (n != 1)}"
 
 
 def duration(seconds: float) -> str:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.columns import Columns
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from bench.recipe import RecipeError
+
+
+class Bar(RichProgress):
+    """A bar, and below it numbers in as many lines as they need: on a line of their own they push nothing out."""
+
+    numbers: Iterable[str] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What is drawn."""
+        yield self.make_tasks_table(self.tasks)
+        yield Columns(self.numbers, padding=(0, 2))
 
 
 class Progress:
@@ -32,13 +46,12 @@ class Progress:
         self.writer: Any = _tensorboard(tensorboard) if tensorboard is not None else None
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=20),  # it alone shrinks on a narrow terminal
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
         )
         self.bar = Bar(*columns, console=self.console, disable=not self.console.is_terminal, transient=True)
-        self.task = self.bar.add_task(title, total=None, text="")
+        self.task = self.bar.add_task(title, total=None)
 
     def __enter__(self) -> Progress:
         self.bar.start()
@@ -64,12 +77,13 @@ class Progress:
             if self.writer is not None:
                 self.writer.add_scalar(f"train/{name}", value, iteration)
         rate = (iteration - self.first) * tasks / max(time.monotonic() - self.started, 1e-9)
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in self.smooth.items())
-        text = f"{shown}  {rate:.1f} tasks/s  {self.validation}"
-        self.bar.update(self.task, completed=iteration, text=text)
+        numbers = [f"{name} {value:.3f}" for name, value in self.smooth.items()]
+        numbers += [f"{rate:.1f} tasks/s", *([self.validation] if self.validation else [])]
+        self.bar.numbers = numbers
+        self.bar.update(self.task, completed=iteration)
         if not self.console.is_terminal and time.monotonic() - self.spoke > 60:
             self.spoke = time.monotonic()
-            self.console.print(f"{self.title}: {iteration}/{self.total}  {text}", highlight=False)
+            self.console.print(f"{self.title}: {iteration}/{self.total}  {'  '.join(numbers)}", highlight=False)
 
     def validated(self, point: dict[str, float]) -> None:
         """A validation is done."""

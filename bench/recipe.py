@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -14,6 +15,7 @@ from typing import Any, Literal, Self
 import tyro
 
 LAKE_RUNS = 20
+MOST_UPDATES = 100  # of a task at test, the state before any included: what a record holds
 
 
 class RecipeError(ValueError):
@@ -103,6 +105,10 @@ class Recipe:
         """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
         self.at_least({"inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0})
         self.at_least({"val_every": 1, "val_tasks": 1, "test_tasks": 2})
+        self.below({"test_steps": MOST_UPDATES})
+        for name in (self.algorithm, self.benchmark):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", name):
+                raise RecipeError(f"{name!r} is no name: at most 64 lower-case letters, digits and dashes")
         self.positive("inner_lr", "outer_lr", "penalty")
         return self
 
@@ -167,6 +173,11 @@ class FewShotRecipe(Recipe):
         self.below({"weight_decay": math.inf, "clip": math.inf, "smoothing": 1.0})
         if self.lake_runs and (self.dataset, self.ways, self.shots) != ("omniglot", 20, 1):
             raise RecipeError(f"{self.name}: Lake's runs are of Omniglot with 20 ways and 1 shot: omniglot-lake-20w1s")
+        starts, factors = [at for at, _ in self.lr_factors], [factor for _, factor in self.lr_factors]
+        if starts != sorted(set(starts)) or not all(math.isfinite(f) and f > 0 for f in factors):
+            raise RecipeError(
+                f"{self.name}: lr_factors is {self.lr_factors}; iterations must rise, factors be positive"
+            )
         for field in ("rotations", "within_group"):
             unknown = set(getattr(self, field)) - {"train", "val", "test"}
             if unknown:
@@ -234,6 +245,6 @@ def from_fields(fields: Mapping[str, Any]) -> Recipe:
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """That there is no such name, and the nearest that there is."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1, 0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(name.lower(), known, 1, 0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"

@@ -164,7 +164,7 @@ proportion, on at most 200 validation tasks.
 Nothing else changes but ProtoNet's training episodes of miniImageNet: 20 ways are four times the pictures of 5.
 """
 
-_NAME = re.compile(r"(?P<base>[a-z][a-z-]*?)-(?P<ways>\d+)w(?P<shots>\d+)s")
+_NAME = re.compile(r"(?P<base>[a-z0-9][a-z0-9-]*?)-(?P<ways>\d+)w(?P<shots>\d+)s")
 
 
 def resolve(algorithm: str, benchmark: str, schedule: str = "paper") -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ class Machine:
         for field, value in (("threads", self.threads), ("chunk", self.chunk)):
             if value < 0:
                 raise RecipeError(f"--{field} is {value}; it must be at least 0")
+        cores = max(2, os.cpu_count() or 1)
+        if self.threads > cores:
+            raise RecipeError(f"--threads is {self.threads}; there are {cores} cores here: give as many at most, or 0")
         keep_freed_memory()
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = self.precision == "tf32"  # of convolutions, which are on by default
@@ -82,14 +86,21 @@ class Options:
     """Print the resolved recipe and what it costs, and stop."""
 
     def folder(self, recipe: Recipe) -> Path:
-        """Where the run lives."""
-        return (
-            self.out or Path("runs") / f"{recipe.algorithm}_{recipe.benchmark}_{recipe.schedule}" / f"seed{self.seed}"
-        )
+        """Where the run lives; a recipe of one's own has a folder of its own."""
+        schedule = f"custom-{recipe.digest()}" if recipe.schedule == "custom" else recipe.schedule
+        return self.out or Path("runs") / f"{recipe.algorithm}_{recipe.benchmark}_{schedule}" / f"seed{self.seed}"
+
+    def check(self) -> None:
+        """Raise RecipeError for what no run can be told."""
+        if not 0 <= self.seed < 2**63:
+            raise RecipeError(f"--seed is {self.seed}; it must be at least 0 and below 2^63")
+        if not self.save_every >= 0:
+            raise RecipeError(f"--save-every is {self.save_every}; it must be at least 0 seconds")
 
 
 def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any] | None:
     """Train or resume, test the learner that validated best, write the record; None on all but the first process."""
+    options.check()
     folder = options.folder(recipe)
 
     def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
@@ -137,7 +148,7 @@ def again(
         record = _tested(trainer, facts)
         if processes.first and publish:
             path = RESULTS / file_name(record)
-            if path.exists() and json.loads(path.read_text()).get("curve") != record["curve"]:
+            if path.exists() and json.loads(path.read_bytes()).get("curve") != record["curve"]:
                 raise checkpoint.RunFolderError(f"{path} is the record of another run; move it away first")
             write_record(path, record)
         return record if processes.first else None

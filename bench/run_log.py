@@ -44,7 +44,10 @@ class RunLog:
         """Drop the lines after an iteration, which will be written again, and a last line that a kill cut short."""
         if not self.keep or not self.path.exists():
             return
-        text = self.path.read_text(errors="replace")
+        try:
+            text = self.path.read_text(errors="replace")
+        except OSError as error:
+            raise RunFolderError(f"cannot read {self.path}: {error.strerror}; remove it, then go on") from error
         kept = ""
         for line in text.splitlines(keepends=True):
             try:

@@ -142,7 +142,7 @@ class Trainer:
             self.save()
             return
         self.log.write()
-        last = checkpoint.load(self.checkpoint_path)
+        last = checkpoint.load_run(self.checkpoint_path)
         last["state"]["diverged"] = diverged
         checkpoint.save(self.checkpoint_path, last)
 
@@ -197,7 +197,7 @@ class Trainer:
             RunFolderError: if it is of another recipe, seed or data, or damaged, or not seen by every process.
         """
         if self.checkpoint_path.exists():
-            self._restore(checkpoint.load(self.checkpoint_path))
+            self._restore(checkpoint.load_run(self.checkpoint_path))
         if len(set(self.processes.gather([self.state.iteration]))) > 1:
             raise checkpoint.RunFolderError(f"run folder {self.folder} must be on a disk that all processes share")
         if not self.state.diverged:
@@ -215,9 +215,15 @@ class Trainer:
             now = "; ".join(f"{k} {saved['data'].get(k)!r}, now {v!r}" for k, v in self.data.items())
             why = f"was trained on other data ({now}); put that back, or choose another folder with --out"
             raise checkpoint.RunFolderError(f"{self.folder} {why}")
-        self.built.learner.load_state_dict(saved["learner"])
-        self.built.outer.load_state_dict(saved["outer"])
-        self.state = State(**saved["state"])
+        try:
+            self.built.learner.load_state_dict(saved["learner"])
+            self.built.outer.load_state_dict(saved["outer"])
+            self.state = State(**saved["state"])
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            why = f"{' '.join(str(error).split()):.200}"
+            raise checkpoint.RunFolderError(
+                f"{self.checkpoint_path} does not fit the learner as it is now ({why}); train again with another --out"
+            ) from error
 
     def load_best(self) -> None:
         """Put the learner that validated best into place; the present one where none was validated."""

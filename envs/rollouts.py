@@ -69,7 +69,8 @@ def roll_out(
             valid[:, :, t] = running
             observations[:, :, t] = np.concatenate([now, *seen], -1)
             mean, log_std = act(learner, fast, observations[:, :, t])
-            actions[:, :, t] = mean + np.exp(log_std) * noise[:, :, t]
+            with np.errstate(over="ignore"):  # told below
+                actions[:, :, t] = mean + np.exp(log_std) * noise[:, :, t]
             log_probs[:, :, t] = -(0.5 * noise[:, :, t] ** 2 + log_std + 0.5 * LOG_2PI).sum(-1)
             if not np.isfinite(actions[:, :, t][running]).all():
                 raise Diverged("a policy's actions are not finite")

@@ -47,9 +47,8 @@ __all__ = ["OMNIGLOT", "Omniglot", "Runs", "lake_runs", "vinyals"]
 
 PARTS = ("images_background", "images_evaluation")
 ADVICE = (
-    "Get images_background.zip and images_evaluation.zip from https://github.com/brendenlake/omniglot (folder "
-    "python), then "
-    "`metabench data import omniglot PATH`; or, with a network, `metabench data download omniglot`."
+    "`metabench data download omniglot` fetches it; or get images_background.zip and images_evaluation.zip from "
+    "https://github.com/brendenlake/omniglot (folder python), then `metabench data import omniglot PATH`."
 )
 
 

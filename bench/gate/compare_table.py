@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 JSON_SCHEMA = 1
 
+COLUMNS = ("row", "A", "B", "B − A (95 %)", "over seeds", "P(B > A)", "B is")
+
 
 def table(found: Sequence[Comparison], total: Interval | None, a: str, b: str) -> Group:
     """A line a row, then what each row differs in."""
     shown = Table(title=one_line(f"A {a}, B {b}"), title_justify="left")
-    for column in ("row", "A", "B", "B − A (95 %)", "over seeds", "P(B > A)", "B is"):
-        shown.add_column(column, justify="left" if column == "row" else "right")
-    for c in found:
-        shown.add_row(c.name, *_cells(c))
+    rows = [dict(zip(COLUMNS, (c.name, *_cells(c)), strict=True)) for c in found]
+    columns = [column for column in COLUMNS if column != "over seeds" or any(row[column] for row in rows)]
+    for column in columns:  # folded, not cut: the end of a name may be all that tells two rows apart
+        shown.add_column(column, justify="left" if column == "row" else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(row[column] for column in columns))
     lines = [Text(f"{c.name}: {_differs(c)}") for c in found]
     if total is not None:
         lines.append(Text(f"P(B > A) averaged over rows: {_probability(total)}"))
@@ -35,7 +39,7 @@ def _cells(c: Comparison) -> tuple[str, ...]:
     if c.means is None or c.difference is None or c.over_tasks is None or c.improvement is None:
         return ("", "", "", "", "", "diverged on one side")
     runs = [f"{mean:.2f} ({len(s)} seed{'s' * (len(s) != 1)})" for mean, s in zip(c.means, c.seeds, strict=True)]
-    by = "task by task" if c.paired else "other tasks"
+    by = "paired" if c.paired else "other tasks"
     seeds = "" if c.over_seeds is None else f"± {c.over_seeds:.2f}"
     return (
         *runs, f"{c.difference:+.2f} ± {c.over_tasks:.2f} {by}", seeds, _probability(c.improvement), direction(c)

@@ -42,7 +42,7 @@ def report_command(arguments: list[str]) -> int:
     pages = {command.results / "leaderboard.md": markdown(board), command.results / "leaderboard.html": html(board)}
     readme = command.results.parent / "README.md"
     if readme.is_file():
-        pages[readme] = embedded(readme.read_text(), board)
+        pages[readme] = embedded(readme.read_text(encoding="utf-8"), board)
     stale = False
     for path, text in pages.items():
         if not command.check:

@@ -1,5 +1,6 @@
 """The command line as a person meets it: results, messages, exit codes. No bad input ends in a traceback."""
 
+import dataclasses
 import json
 import os
 import re
@@ -10,9 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from algorithms import LEARNERS
+from bench import checkpoint
 from bench.cli import VERBS, main
 from bench.cli_run import EvaluateCommand, labelled, parse_run, retested
+from bench.recipe import RecipeError
 from bench.recipes import resolve
+from vision import DATASETS
+from vision.backbones import MLP
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -142,7 +148,7 @@ def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
     assert re.search(r"inner_lr +│ 0\.4 +│ Inner learning rate; Meta-SGD's initial one", out)
     assert re.search(r"learned parameters +│ 112,261 ", out)
     assert re.search(r"training iteration +│ 32 tasks × \d+ MFLOP = [\d.]+ GFLOP", out)
-    assert re.search(r"memory of second order +│ [\d.]+ MiB a task \(first order would keep [\d.]+\)", out)
+    assert re.search(r"memory of second order +│ [\d.]+ MiB a task \(first order would keep [\d.]+ MiB\)", out)
     assert re.search(r"time here +│ about [\d.]+ (minutes|hours|days) ", out)
     assert "absent: see `metabench data list`" in out
     assert list(tmp_path.iterdir()) == []
@@ -157,7 +163,10 @@ def test_python_m_bench(tmp_path):
 
     done = bench("run", "anil", "glyphs-3w2s", *TINY)
     assert (done.returncode, done.stderr) == (0, "")
-    record = record_of(tmp_path / "runs" / "anil_glyphs-3w2s_custom" / "seed0")
+    [folder] = (tmp_path / "runs").glob("anil_glyphs-3w2s_custom-*")
+    record = record_of(folder / "seed0")
+    assert folder.name.endswith(record["recipe_digest"])  # a recipe of one's own has a folder of its own
+    assert f"record: {folder.relative_to(tmp_path) / 'seed0' / 'record.json'}" in done.stdout
     assert record["provenance"]["command"] == "python -m bench run anil glyphs-3w2s " + " ".join(TINY)
     assert f"{100 * record['test']['mean'][-1]:.2f} ± " in done.stdout
 
@@ -190,7 +199,7 @@ BAD = {
     "data that are not there": (["run", "maml", "mini-imagenet-5w1s", "--threads", "1"], "not found under"),
     "a file for a folder": ([*RUN, "--out", "file"], "cannot use run folder file: File exists; choose another"),
     "an empty folder": (["evaluate", "."], "holds no checkpoint.pt; give the --out of a finished"),
-    "a folder that is not there": (["evaluate", "nowhere"], "nowhere holds no checkpoint.pt"),
+    "a folder that is not there": (["evaluate", "nowhere"], "nowhere does not exist; give the --out of a finished"),
     "a damaged checkpoint": (["evaluate", "damaged"], "checkpoint.pt is not a readable checkpoint"),
     "nothing to evaluate": (["evaluate"], "Missing from"),
     "no verb of data": (["data"], "list, download, import, verify, preview"),
@@ -208,6 +217,21 @@ BAD = {
         ["run", "protonet", "glyphs-5w1s", "--inner-steps", "0"], "the head is made from the support: give at least 1"),
     "a curvature between": (
         ["run", "maml", "navigation", "--curvature", "0.7"], "curvature is 0.7; every n-th transition is taken"),
+    "more threads than cores": ([*RUN, "--threads", "5000"], "--threads is 5000; there are"),
+    "a negative seed": ([*RUN, "--seed=-1"], "--seed is -1; it must be at least 0 and below 2^63"),
+    "a seed beyond": ([*RUN, "--seed", str(2**63)], "it must be at least 0 and below 2^63"),
+    "saves without end": ([*RUN, "--save-every", "nan"], "--save-every is nan; it must be at least 0 seconds"),
+    "more updates than a record holds": ([*RUN, "--test-steps", "100"], "test_steps is 100; it must be at least 0 and"),
+    "a rate of nan": ([*RUN, "--lr-factors", "0", "nan"], "iterations must rise, factors be positive"),
+    "rates in disorder": ([*RUN, "--lr-factors", "5", "0.1", "1", "0.5"], "iterations must rise, factors be positive"),
+    "a variant undone": (
+        ["run", "maml-noconv", "glyphs-5w1s", "--backbone", "conv4"], "maml-noconv means backbone = mlp; run maml for"),
+    "a baseline undone": (
+        ["run", "untrained", "navigation", "--iterations", "3"], "untrained means iterations = 0; run maml for"),
+    "steps below none": (["evaluate", ".", "--steps=-2"], "holds no checkpoint.pt"),
+    "capitals": (["run", "MAML", "glyphs-5w1s"], "no algorithm 'MAML'; did you mean 'maml'?"),
+    "a folder for a log": ([*RUN, "--out", "odd", "--threads", "1"], "cannot read odd/log.jsonl: Is a directory"),
+    "a checkpoint of no run": (["evaluate", "half"], "checkpoint.pt is no checkpoint of a run: it has no data"),
     "more than list takes": (["list", "all"], "Unrecognized options: all"),
 }  # fmt: skip
 
@@ -217,6 +241,8 @@ def test_bad_input_is_a_message_and_exit_status_2(argv, message, tmp_path, capsy
     (tmp_path / "file").touch()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "checkpoint.pt").write_text("not a checkpoint")
+    (tmp_path / "odd" / "log.jsonl").mkdir(parents=True)
+    checkpoint.save(tmp_path / "half" / "checkpoint.pt", {"recipe": "abc"})
     assert main(argv) == 2
     output = capsys.readouterr()
     text = " ".join((output.out + output.err).split())
@@ -317,3 +343,31 @@ def test_an_interrupted_run_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr("bench.cli_run.execute", interrupt)
     assert main([*RUN]) == 130
     assert "the same command goes on from the last checkpoint" in capsys.readouterr().err
+
+
+def test_a_learner_that_changed_since_is_told_apart_from_a_damaged_file(trained, tmp_path, monkeypatch, capsys):
+    """While one writes an algorithm, its old runs no longer fit it."""
+    monkeypatch.setattr("bench.build.make_body", lambda recipe, channels, size: MLP(channels, size, (7,)))
+    assert main(["evaluate", str(trained), "--threads", "1"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "checkpoint.pt does not fit the learner as it is now" in told
+    monkeypatch.delitem(LEARNERS, "protonet")
+    assert main(["evaluate", str(trained), "--threads", "1"]) == 2
+    assert "no algorithm 'protonet'" in capsys.readouterr().err
+
+
+def test_a_data_set_may_have_digits_in_its_name(monkeypatch):
+    monkeypatch.setitem(DATASETS, "toy100", DATASETS["glyphs"])
+    assert resolve("maml", "toy100-5w1s").dataset == "toy100"
+    with pytest.raises(RecipeError, match="'Toy-5w1s' is no name: at most 64 lower-case letters, digits and dashes"):
+        dataclasses.replace(resolve("maml", "toy100-5w1s"), benchmark="Toy-5w1s").check()
+
+
+def test_a_stream_without_our_signs_does_not_end_a_run(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "run", "protonet", "glyphs-5w1s", *TINY], cwd=tmp_path, env=environment,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?" in done.stdout

@@ -147,6 +147,13 @@ def test_a_dry_run_says_what_it_costs(capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_says_that_the_policy_diverges(capsys):
+    assert main(["run", "maml", "navigation", *TINY, "--dry-run", "--inner-lr", "1e38"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("metabench: maml navigation: the policy diverges at these settings: ")
+    assert said.endswith("; try a lower --inner-lr\n") and said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -170,6 +177,27 @@ def test_bad_input(argv, message, capsys):
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+def test_render_draws_with_all_cores(trained, tmp_path):
+    assert main(["render", str(trained), "--threads", "0", "--out", "new/paths.png"]) == 0
+    assert (tmp_path / "new" / "paths.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--out README.md/pic.png", "--out is README.md/pic.png; README.md cannot be made a folder: File exists"),
+        ("--out README.md/a/pic.png", "README.md/a cannot be made a folder: Not a directory"),
+        ("--threads -1", "--threads is -1; it must be at least 0"),
+    ],
+)
+def test_render_says_what_it_cannot_use(flags, message, trained, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("")
+    assert main(["render", str(trained), *flags.split()]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
 
 
 def test_flags_of_the_other_world_are_refused(trained, capsys):

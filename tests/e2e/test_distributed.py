@@ -177,6 +177,12 @@ def test_torchrun_gives_the_record_of_one_process_written_once(warm, tmp_path):
     np.testing.assert_allclose(two["test"]["mean"], one["test"]["mean"], atol=0.03)
 
 
+def test_a_dry_run_of_several_processes_is_printed_once(warm):
+    done = torchrun(warm, "-m", "bench", "run", "maml", "navigation", "--dry-run", "--rollouts", 2, "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("maml navigation, recipe") == done.stdout.count("time here") == 1
+
+
 def test_a_meta_batch_smaller_than_the_processes_is_refused(warm, tmp_path):
     for fork in warm.start_ranks(2, *MAML, "--meta-batch", 1, "--out", tmp_path / "run"):
         assert fork.wait() == 2

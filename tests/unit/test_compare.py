@@ -150,6 +150,31 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert content["kind"] == "comparison" and content["refused"] == []
 
 
+@pytest.mark.parametrize("width", ["80", "132"])
+def test_a_name_is_never_cut_off(
+    width: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    one = scored([0.5, 0.6, 0.7], algorithm="metaoptnet-rr", benchmark="mini-imagenet-5w1s")
+    assert compare_command([str(files(tmp_path / "a", one)), str(files(tmp_path / "b", one))]) == 0
+    printed = capsys.readouterr().out
+    cells = [line.split("│")[1].strip() for line in printed.splitlines() if line.startswith("│")]
+    assert "".join("".join(cells).split()) == "metaoptnet-rrmini-imagenet-5w1spaper"
+    assert "…" not in printed and "paired" in printed
+    assert "over seeds" not in printed, "no row has more than one seed"
+
+
+def test_the_interval_over_seeds_is_shown_where_a_row_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    several = [scored([m, m + 0.1], seed=s) for s, m in enumerate((0.1, 0.2))]
+    a, b = files(tmp_path / "a", *several), files(tmp_path / "b", *several)
+    assert compare_command([str(a), str(b)]) == 0
+    printed = capsys.readouterr().out
+    assert "over seeds" in printed and "│     ± 0.00 │" in printed
+
+
 def test_command_names_what_it_cannot_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = scored([0.5, 0.6])
     a, b = files(tmp_path / "a", good, good), files(tmp_path / "b", good)

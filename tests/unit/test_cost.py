@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from algorithms import Workers, cross_entropy
 from algorithms.meta_gradient import chunk_outputs
 from bench.build import make_learner
-from bench.cost import Flops, Kept, blank, cost, speed, tasks_at_once
+from bench.cost import Flops, Kept, _glimpse, blank, cost, speed, tasks_at_once
 from bench.dry_run import cost_rows, duration, flops_text, meanings
 from bench.recipe import FewShotRecipe, RecipeError
 from bench.recipes import resolve
@@ -132,3 +132,10 @@ def test_units():
     texts = ["2.5 MFLOP", "1.23 GFLOP", "42.9 TFLOP", "7 PFLOP"]
     assert [flops_text(f) for f in (2.5e6, 1.234e9, 4.29e13, 7e15)] == texts
     assert [duration(s) for s in (12, 96, 4320, 200_000)] == ["12 seconds", "1.6 minutes", "1.2 hours", "2.3 days"]
+
+
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_the_glimpse_of_several_tasks_counts_each_of_them_once(tasks: int) -> None:
+    """A counter on the batch would not: each task has weights of its own, and the batch is a grouped convolution."""
+    recipe = small(meta_batch=4)
+    assert _glimpse(recipe, "cpu", tasks).flops == tasks * cost(recipe).task_flops

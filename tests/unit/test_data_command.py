@@ -178,7 +178,7 @@ def test_another_file_in_its_place(files: Path, tmp_path: Path) -> None:
 def test_nothing_to_import(files: Path, tmp_path: Path) -> None:
     for path in (files / "thesis.txt", files / "strokes.zip", tmp_path / "root"):
         (tmp_path / "root").mkdir(exist_ok=True)
-        with pytest.raises(DataError, match=r"has no images of omniglot in it\. Get images_background.zip"):
+        with pytest.raises(DataError, match=r"has no images of omniglot in it\. .*get images_background.zip"):
             import_data("omniglot", path, tmp_path / "root")
     with pytest.raises(DataError, match=r"nowhere does not exist\. Give the file or folder with the data of omniglot"):
         import_data("omniglot", tmp_path / "nowhere", tmp_path / "root")
@@ -356,11 +356,17 @@ def test_verify_reads_everything(files: Path, tmp_path: Path, monkeypatch: pytes
         verify("omniglot", root)
 
 
-def test_verify_absent_and_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_absent_and_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DataError, match="quick-draw: its drawings not found under"):
         verify("quick-draw", tmp_path)
     assert (verify("glyphs", tmp_path).classes, verify("glyphs", tmp_path).images) == (350, 7000)
+    assert main(["data", "verify", "glyphs"]) == 0
+    printed = capsys.readouterr().out
+    assert "does not know" not in printed
+    assert f"\n  sha256 {verify('glyphs', tmp_path).digest}\n" in printed
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"The cache folder .*file cannot be written .*Set METABENCH_CACHE"):

@@ -208,7 +208,8 @@ def test_absent_data_says_how_to_get_it(tmp_path: Path) -> None:
     assert OMNIGLOT.locate(tmp_path) == []
     with pytest.raises(
         DataError,
-        match=r"omniglot: its images not found under .*\. Get images_background.*`metabench data import omniglot PATH`",
+        match=r"omniglot: its images not found under .*\. `metabench data download omniglot` .* images_background.*"
+        "`metabench data import omniglot PATH`",
     ):
         OMNIGLOT.load(tmp_path, "random", cache=tmp_path)
 
