@@ -101,8 +101,8 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("protonet", "glyphs"): PROTONET_GLYPHS,
     ("protonet", "mini-imagenet-1s"): {"train_ways": 30},
     # Lee et al. 2019, §4.1 and its code, of which two things differ here: DropBlock keeps 0.9 from the start (theirs
-    # falls to it), and validation is of the row's own shots (theirs always of 5). They ran none of the other data sets: there, ProtoNet's settings with
-    # their outer optimiser.
+    # falls to it), and validation is of the row's own shots (theirs always of 5). They ran none of the other
+    # data sets: there, ProtoNet's settings with their outer optimiser.
     ("metaoptnet", "mini-imagenet"): LEE
     | {
         "backbone": "resnet12",
