@@ -87,7 +87,7 @@ def recipe_of(algorithm: str, benchmark: str) -> Recipe:
     if isinstance(plain, ControlRecipe):
         schedule |= {"meta_batch": 10, "rollouts": 10, "val_tasks": 10, "test_tasks": 20}
     else:
-        # ProtoNet's single task would leave a core idle.
+        # The single task of ProtoNet and MetaOptNet would leave a core idle.
         schedule |= {"meta_batch": max(plain.meta_batch, 2), "lr_factors": ((iterations * 3 // 4, 0.3),)}
         schedule |= {"val_tasks": 50, "test_tasks": 400}
     return dataclasses.replace(plain, **schedule).check()

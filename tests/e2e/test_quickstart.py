@@ -76,5 +76,7 @@ def test_its_recipes_are_the_papers_but_for_the_schedule():
         for name in NAMES:
             recipe, paper = plain_recipe_of(name, benchmark), quickstart.resolve(name, benchmark)
             changed = {f.name for f in dataclasses.fields(recipe) if getattr(recipe, f.name) != getattr(paper, f.name)}
-            assert changed <= schedule | own[benchmark] | ({"meta_batch"} if name == "protonet" else set())
+            assert changed <= schedule | own[benchmark] | (
+                {"meta_batch"} if name in ("protonet", "metaoptnet") else set()
+            )
             assert (recipe.schedule, recipe.iterations) == ("quickstart", quickstart.ITERATIONS[benchmark])
