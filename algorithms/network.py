@@ -105,8 +105,7 @@ class Network(nn.Module):
 
 @contextlib.contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast within. A head is cheap, and a small difference of large numbers: ProtoNet's 2c·z − ‖c‖² average
-    1250 at the start on miniImageNet, where bfloat16 counts in eights."""
+    """No autocast within: a head is cheap, and its outputs are small differences of large numbers (2c·z − ‖c‖²)."""
     if not torch.is_autocast_enabled(device.type):
         yield
         return

@@ -15,7 +15,8 @@ from typing import Any, Literal, Self
 import tyro
 
 LAKE_RUNS = 20
-MOST_UPDATES = 100  # of a task at test, the state before any included: what a record holds
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks
+MOST_UPDATES = 100  # that a record holds, none included
 
 
 class RecipeError(ValueError):
@@ -107,7 +108,7 @@ class Recipe:
         self.at_least({"val_every": 1, "val_tasks": 1, "test_tasks": 2})
         self.below({"test_steps": MOST_UPDATES})
         for name in (self.algorithm, self.benchmark):
-            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", name):
+            if not NAME.fullmatch(name):
                 raise RecipeError(f"{name!r} is no name: at most 64 lower-case letters, digits and dashes")
         self.positive("inner_lr", "outer_lr", "penalty")
         return self
@@ -173,11 +174,9 @@ class FewShotRecipe(Recipe):
         self.below({"weight_decay": math.inf, "clip": math.inf, "smoothing": 1.0})
         if self.lake_runs and (self.dataset, self.ways, self.shots) != ("omniglot", 20, 1):
             raise RecipeError(f"{self.name}: Lake's runs are of Omniglot with 20 ways and 1 shot: omniglot-lake-20w1s")
-        starts, factors = [at for at, _ in self.lr_factors], [factor for _, factor in self.lr_factors]
+        starts, factors = ([pair[i] for pair in self.lr_factors] for i in (0, 1))
         if starts != sorted(set(starts)) or not all(math.isfinite(f) and f > 0 for f in factors):
-            raise RecipeError(
-                f"{self.name}: lr_factors is {self.lr_factors}; iterations must rise, factors be positive"
-            )
+            raise RecipeError(f"{self.name}: lr_factors {self.lr_factors}: iterations must rise, factors be positive")
         for field in ("rotations", "within_group"):
             unknown = set(getattr(self, field)) - {"train", "val", "test"}
             if unknown:

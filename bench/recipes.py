@@ -36,8 +36,8 @@ PROTONET_QUICK_DRAW: Fields = {"width": 64, "norm": "running", "meta_batch": 1, 
 PROTONET_GLYPHS: Fields = {"norm": "running", "train_ways": 20, "meta_batch": 1}
 
 LEE: Fields = {"norm": "running", "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 5e-4}
-"""Lee et al. 2019, §4.1. Their rate is what lets the scale γ of the scores grow from 1: margins are of order 1, so that
-the softmax stays flat, and the body learns little, while γ creeps up by Adam's 0.001 an iteration."""
+"""Lee et al. 2019, §4.1. At this rate the scale γ of the scores soon leaves its 1, at Adam's 0.001 it takes a thousand
+iterations for another 1; margins are of order 1, so that the softmax is flat until γ has grown."""
 
 DATASET_FIELDS: dict[str, Fields] = {
     "omniglot": {"split": "random", "rotations": ("train",), "backbone": "conv4-strided"},
@@ -159,8 +159,8 @@ SHORT: dict[tuple[str, str], Fields] = {
     ("maml", "mini-imagenet"): {"iterations": 200},
     ("maml", "glyphs"): {"iterations": 300},
 }
-"""The schedule cut to what a CPU core does in an hour at most: iterations, with validations and a falling outer rate in
-proportion, on at most 200 validation tasks.
+"""The schedule cut to what a CPU core does in about an hour at most: iterations, with validations and a falling outer
+rate in proportion, on at most 200 validation tasks.
 
 Nothing else changes but ProtoNet's training episodes of miniImageNet: 20 ways are four times the pictures of 5.
 """

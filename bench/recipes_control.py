@@ -60,7 +60,7 @@ without adapting, "oracle" sees the task.
 
 SHORT: Fields = {"iterations": 200, "meta_batch": 20, "curvature": 0.1}
 """The short schedule: at most half of the tasks, and curvature from every tenth transition, since the Fisher matrix is
-only a metric (Schulman et al., "Trust region policy optimization", ICML 2015, appendix C). Records of "short" that were
+only a metric. Records of "short" that were
 made when it was every fifth say so in their recipe.
 """
 

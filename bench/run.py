@@ -148,12 +148,21 @@ def again(
         record = _tested(trainer, facts)
         if processes.first and publish:
             path = RESULTS / file_name(record)
-            if path.exists() and json.loads(path.read_bytes()).get("curve") != record["curve"]:
+            if path.exists() and not _same_training(path, record):
                 raise checkpoint.RunFolderError(f"{path} is the record of another run; move it away first")
             write_record(path, record)
         return record if processes.first else None
 
     return _alone_in(folder, machine, work)
+
+
+def _same_training(path: Path, record: dict[str, Any]) -> bool:
+    """Whether the record there is of the same learner: a run may be filed under the name of another's, tested so."""
+    try:
+        there = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(there, dict) and there.get("curve") == record["curve"]
 
 
 def _alone_in(
@@ -205,7 +214,9 @@ def _tested(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
         except Diverged as error:
             state.diverged = f"{error}, at test"
     others = [session for session in state.sessions if session != facts]
-    facts |= {"trained_by": others, "dirty": any([facts["dirty"], *(s["dirty"] for s in others)])} if others else {}
+    if others:
+        dirty = [session["dirty"] for session in (facts, *others)]
+        facts |= {"trained_by": others, "dirty": True if True in dirty else None if None in dirty else False}
     facts |= {
         "train_seconds": round(state.seconds, 1),
         "test_seconds": round(time.monotonic() - started, 1),

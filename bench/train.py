@@ -35,7 +35,7 @@ class State:
     best_learner: dict[str, Tensor] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
-    """Provenance of every start of the run that differs from the one before."""
+    """Provenance of the starts of the run, each way once."""
     diverged: str = ""
 
 

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.recipe import MOST_UPDATES, NAME
 from bench.records import SCHEMA, file_name
 from bench.statistics import mean_interval
 
 LARGEST = 32 * 2**20
 """Bytes of a record; a larger file is not read."""
 
-MOST_UPDATES, MOST_POINTS, MOST_ROWS = 100, 10_000, 200
+MOST_POINTS, MOST_ROWS = 10_000, 200
 """Numbers of updates that are tested, points of a learning curve, workloads of a speed record: what a page can show."""
 
 
@@ -62,16 +62,13 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-
 def _check_names(record: Mapping[str, Any], file: str | None) -> None:
     recipe, protocol = record.get("recipe"), record.get("protocol")
     if not isinstance(recipe, dict) or not isinstance(protocol, dict):
         raise BadRecord("lacks its recipe or its protocol")
     names = {field: record.get(field) for field in ("algorithm", "benchmark")} | {"schedule": recipe.get("schedule")}
     for field, value in names.items():
-        if not (isinstance(value, str) and _NAME.fullmatch(value)):
+        if not (isinstance(value, str) and NAME.fullmatch(value)):
             raise BadRecord(f"{field} is {_short(value)}, no name")
         if recipe.get(field) != value:
             raise BadRecord(f"{field} is {value}, its recipe says {_short(recipe.get(field))}")
