@@ -1,18 +1,18 @@
 """The meta-learner core. It knows neither images nor robots. Start reading at `algorithms.learner`."""
 
-from algorithms.anil import ANIL
-from algorithms.compiled import CannotCompile
 from algorithms.learner import Batch, Learner, adapt
+from algorithms.learners.anil import ANIL
+from algorithms.learners.maml import MAML
+from algorithms.learners.meta_sgd import MetaSGD
+from algorithms.learners.metaoptnet import MetaOptNet
+from algorithms.learners.protonet import ProtoNet
 from algorithms.likelihood import Categorical, Gaussian, Likelihood
-from algorithms.maml import MAML
 from algorithms.meta_gradient import Workers, meta_gradient
-from algorithms.meta_sgd import MetaSGD
-from algorithms.metaoptnet import MetaOptNet
 from algorithms.network import Network, Params, forward_pass
-from algorithms.outer import Diverged, GradientOuter, Outer, cross_entropy
-from algorithms.protonet import ProtoNet
-from algorithms.proximal import ProximalOuter
-from algorithms.trust_region import TrustRegionOuter
+from algorithms.ops.compiled import CannotCompile
+from algorithms.outer.gradient import Diverged, GradientOuter, Outer, cross_entropy
+from algorithms.outer.proximal import ProximalOuter
+from algorithms.outer.trust_region import TrustRegionOuter
 
 LEARNERS: dict[str, type[Learner]] = {
     "maml": MAML,

@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from algorithms.compiled import Chunk, CompiledChunk
 from algorithms.learner import Batch, Learner, adapt
 from algorithms.network import BatchNorm, current_pass, forward_pass
+from algorithms.ops.compiled import Chunk, CompiledChunk
 
 Objective = Callable[[Tensor, Batch], Tensor]
 """Outputs (T, N, ...) and the query they answer -> loss per task, (T,)."""

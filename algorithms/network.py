@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.likelihood import Likelihood
-from algorithms.normalise import normalise
+from algorithms.ops.normalise import normalise
 
 Params = dict[str, Tensor]
 """Parameter overrides φ: name -> (T, *shape), or (1, *shape) where shared by all tasks."""

@@ -12,13 +12,13 @@ environment with Gymnasium: ``gymnasium.make("metabench/CheetahVel-v0")``.
 import math
 import re
 
-from envs.ant import RLLAB, AntDirection, AntForwardBackward, AntGoal, AntVelocity
-from envs.half_cheetah import CheetahDirection, CheetahVelocity
-from envs.humanoid import HumanoidDirection
-from envs.locomotion import Noise
 from envs.navigation import CORNERS, Navigation
-from envs.random_parameters import HopperParameters, WalkerParameters
 from envs.registration import MetaEnv, MetaVectorEnv, gymnasium_id, register_all
+from envs.robots.ant import RLLAB, AntDirection, AntForwardBackward, AntGoal, AntVelocity
+from envs.robots.half_cheetah import CheetahDirection, CheetahVelocity
+from envs.robots.humanoid import HumanoidDirection
+from envs.robots.locomotion import Noise
+from envs.robots.random_parameters import HopperParameters, WalkerParameters
 from envs.simulator import Simulator, Step
 from envs.spec import Spec
 from envs.tasks import Distribution, TaskError, Tasks, split

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from algorithms.learner import Learner
 from algorithms.network import Params
-from envs.physics import Physics
+from envs.robots.physics import Physics
 from envs.suite import Control, Tasks
 
 Picture = NDArray[np.uint8]

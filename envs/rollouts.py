@@ -12,7 +12,7 @@ import torch
 
 from algorithms.learner import Learner
 from algorithms.network import Params
-from algorithms.outer import Diverged
+from algorithms.outer.gradient import Diverged
 from envs.advantages import advantages, baseline_features, discounted, fit, normalised
 from envs.simulator import Simulator
 from envs.variables import Bools, Floats

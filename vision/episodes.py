@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from algorithms.learner import Batch
-from vision.images import DataError, Dataset
+from vision.data.source import DataError, Dataset
 
 if TYPE_CHECKING:
-    from vision.omniglot import Runs
+    from vision.data.omniglot import Runs
 
 STREAMS = {"train": 1, "val": 2, "test": 3}
 

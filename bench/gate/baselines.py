@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from bench.checkpoint import RunFolderError, write_atomic
-from bench.leaderboard.record_check import numbers
-from bench.records import processor
+from bench.records.check import numbers
+from bench.training.checkpoint import RunFolderError, write_atomic
+from bench.training.record import processor
 
 SCHEMA = 1
 LARGEST = 2**20

@@ -15,15 +15,15 @@ import torch
 
 from algorithms import Diverged, Workers
 from algorithms.learner import Batch, adapt
-from bench.build import build
-from bench.built import Built
-from bench.distributed import Processes
+from algorithms.suite import collect
 from bench.gate.yardstick import convolutions, policies, ratios
-from bench.recipe import Recipe
-from bench.recipes import resolve
-from bench.run import Machine, Options, execute
-from bench.suite import collect
-from vision.images import cache_root, data_root
+from bench.recipes.few_shot import resolve
+from bench.recipes.recipe import Recipe
+from bench.training.build import build
+from bench.training.built import Built
+from bench.training.distributed import Processes
+from bench.training.run import Machine, Options, execute
+from vision.data.source import cache_root, data_root
 
 THREADS = 2
 """Of a score's run: a fixed number, because results depend on it bit for bit. Traces and speeds use one."""
@@ -180,7 +180,7 @@ def _built(recipe: Recipe) -> Built:
 
 
 def _step(built: Built, suite: Any, indices: range, updates: int) -> dict[str, float]:
-    """One training iteration on these tasks, as `bench.train` does it."""
+    """One training iteration on these tasks, as `bench.training.trainer` does it."""
     tasks = suite.tasks(indices, "train")
     supports, query = collect(suite, tasks, built.learner, updates)
     return {**suite.metrics(tasks), **built.outer.step(built.learner, supports, query)}

@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from bench.leaderboard.board import ALGORITHMS, Line, index
-from bench.leaderboard.results import SCALE
-from bench.statistics import Floats, Interval, Resampled, probability_of_improvement, resample
+from bench.records.rows import SCALE
+from bench.records.statistics import Floats, Interval, Resampled, probability_of_improvement, resample
 
 LARGEST = 10_000
 """Scores of an algorithm on a benchmark that are looked at: the first seeds' that make so many."""

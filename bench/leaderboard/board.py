@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.leaderboard.published import Entry, PublishedError, load, read_yaml
-from bench.leaderboard.results import RefusedRecord, Row, read
 from bench.leaderboard.verdict import Verdict, verdict
-from bench.records import file_name
+from bench.records.rows import RefusedRecord, Row, read
+from bench.training.record import file_name
 
 ALGORITHMS = (
     "maml", "maml-fo", "maml-noconv", "maml-promp", "anil", "anil-promp", "meta-sgd", "protonet", "metaoptnet",

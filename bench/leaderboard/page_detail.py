@@ -12,11 +12,11 @@ from bench.leaderboard import charts
 from bench.leaderboard.board import Figure, Line
 from bench.leaderboard.protocol import FIELDS, shown
 from bench.leaderboard.published import Entry
-from bench.leaderboard.record_check import numbers
-from bench.leaderboard.results import SCALE
 from bench.leaderboard.text import duration, one_line, published
-from bench.records import file_name
-from bench.statistics import mean_interval
+from bench.records.check import numbers
+from bench.records.rows import SCALE
+from bench.records.statistics import mean_interval
+from bench.training.record import file_name
 
 PLOTTED = {"accuracy": "accuracy, %", "return": "return"}
 """Metric -> what an axis calls it."""

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.leaderboard.aggregate import Duel, Panel
-from bench.statistics import Interval, interquartile_mean, profile
+from bench.records.statistics import Interval, interquartile_mean, profile
 
 STYLES = 8
 """Colours --s0 … of the page's style."""

@@ -43,7 +43,7 @@ VISION_FIELDS: Mapping[str, type] = {
     "episodes": str,
     "selection": str,
 }
-"""Protocol of an accuracy: fields of `bench.records.protocol`, with their type."""
+"""Protocol of an accuracy: fields of `bench.training.record.protocol`, with their type."""
 
 CONTROL_FIELDS: Mapping[str, type] = {
     "environment": str,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import tyro
 
-from bench.checkpoint import write_atomic
 from bench.leaderboard.board import assemble
 from bench.leaderboard.markdown import embedded, markdown
 from bench.leaderboard.page import html
 from bench.leaderboard.published import PublishedError
 from bench.leaderboard.text import one_line
+from bench.training.checkpoint import write_atomic
 
 
 @dataclass(frozen=True)

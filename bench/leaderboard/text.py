@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.leaderboard.published import Entry
-from bench.leaderboard.record_check import numbers
-from bench.leaderboard.results import Measured, Row
+from bench.records.check import numbers
+from bench.records.rows import Measured, Row
 
 
 def ours(row: Row, measured: Measured | None) -> str:

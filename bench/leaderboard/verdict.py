@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from bench.leaderboard.protocol import Comparison, compare
 from bench.leaderboard.published import Entry
-from bench.leaderboard.results import Measured, Row
+from bench.records.rows import Measured, Row
 
 WORDS = ("reproduced", "below", "not comparable", "unverified reference", "not run", "no published number")
 

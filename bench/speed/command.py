@@ -20,22 +20,22 @@ import tyro
 from rich.console import Console
 
 from algorithms import Workers
-from bench.allocator import keep_freed_memory, share_one_heap
-from bench.cli import complain
-from bench.leaderboard.record_check import check_speed
-from bench.recipe import RecipeError, unknown
-from bench.records import SCHEMA, provenance, write_record
-from bench.run import RESULTS
+from bench.cli.main import complain
+from bench.cli.terminal import say
+from bench.recipes.recipe import RecipeError, unknown
+from bench.records.check import check_speed
 from bench.speed import roofline
 from bench.speed.envs import ENVS_WORKLOADS, run_envs
 from bench.speed.peers import PeerMissing
 from bench.speed.table import WIDTH, profiles, table
 from bench.speed.turns import alternate, ratio
 from bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workloads
-from bench.terminal import say
+from bench.training.allocator import keep_freed_memory, share_one_heap
+from bench.training.record import SCHEMA, provenance, write_record
+from bench.training.run import RESULTS
 from vision import DATASETS
+from vision.data.source import Dataset, cache_root, data_root
 from vision.episodes import Episodes, Shape
-from vision.images import Dataset, cache_root, data_root
 
 Workload = Training | SVMHead | Sampling
 Named = TypeVar("Named")

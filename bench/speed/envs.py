@@ -13,12 +13,12 @@ import torch
 from rich.console import Console
 
 from algorithms import Workers
-from bench.allocator import keep_freed_memory
-from bench.recipes_control import SHORT
-from bench.records import SCHEMA, provenance
+from bench.cli.terminal import say
+from bench.recipes.control import SHORT
 from bench.speed.iteration import Iteration
 from bench.speed.stepping import BesideGymnasium, BesidePhysics
-from bench.terminal import say
+from bench.training.allocator import keep_freed_memory
+from bench.training.record import SCHEMA, provenance
 
 EnvsWorkload = BesidePhysics | BesideGymnasium | Iteration
 

@@ -14,13 +14,13 @@ import torch
 import envs.rollouts
 import envs.suite
 from algorithms import TrustRegionOuter, Workers
-from bench.build_control import build_control
-from bench.distributed import Processes
-from bench.recipes_control import control
+from algorithms.suite import collect
+from bench.recipes.control import control
 from bench.speed.stopwatch import Stopwatch, Watched
-from bench.suite import collect
+from bench.training.build_control import build_control
+from bench.training.distributed import Processes
 from envs import Simulator
-from envs.physics import Physics
+from envs.robots.physics import Physics
 from envs.suite import Control
 
 MEASURES = "observations, rewards"

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from algorithms import ANIL, MAML
 from algorithms.learner import Batch, Learner
-from vision.backbones import Conv4
-from vision.images import Dataset
+from vision.data.source import Dataset
+from vision.models.backbones import Conv4
 
 Gradient = Callable[[Batch, Batch], list[Tensor]]
 """Support and query of T tasks -> the meta-gradient."""

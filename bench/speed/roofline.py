@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from algorithms import Workers
-from bench.cost import Flops
+from bench.training.cost import Flops
 
 
 class Work(NamedTuple):

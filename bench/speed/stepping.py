@@ -26,12 +26,12 @@ import torch
 from mujoco import rollout
 
 from algorithms import Workers
-from bench.build_control import make_policy, make_suite
-from bench.recipes_control import control
+from bench.recipes.control import control
 from bench.speed.turns import alternate, ratio
 from bench.speed.workloads import Unequal
+from bench.training.build_control import make_policy, make_suite
 from envs import Simulator
-from envs.physics import load_model
+from envs.robots.physics import load_model
 from envs.rollouts import Rollouts, act
 from envs.variables import Floats
 

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from algorithms import ANIL, MAML, ProtoNet, Workers, cross_entropy
-from algorithms.convex import dual_optimum
 from algorithms.learner import Batch
 from algorithms.meta_gradient import meta_gradient, tasks_at_once
-from bench.build import make_learner
-from bench.recipe import FewShotRecipe
-from bench.recipes import few_shot
+from algorithms.ops.convex import dual_optimum
+from bench.recipes.few_shot import few_shot
+from bench.recipes.recipe import FewShotRecipe
 from bench.speed import peers
+from bench.training.build import make_learner
 from vision import DATASETS
+from vision.data.source import Dataset
 from vision.episodes import Episodes, Shape
-from vision.images import Dataset
 
 TOLERANCE = 1e-9
 """Largest entry of the difference of two float64 meta-gradients, relative to the largest entry."""

@@ -1,6 +1,6 @@
 """Whole runs whose tensors live on an accelerator: nothing is left on the CPU that has to be beside them.
 
-The accelerator is make-believe (tests/card.py): it shows devices, not CUDA's arithmetic.
+The accelerator is make-believe (tests/support/card.py): it shows devices, not CUDA's arithmetic.
 """
 
 import dataclasses
@@ -9,10 +9,10 @@ import json
 import pytest
 import torch
 
-from bench.recipes import resolve
-from bench.run import Machine, Options, again, execute
-from bench.train import Trainer
-from tests import card
+from bench.recipes.few_shot import resolve
+from bench.training.run import Machine, Options, again, execute
+from bench.training.trainer import Trainer
+from tests.support import card
 from vision import episodes
 
 TINY = {"schedule": "custom", "iterations": 2, "meta_batch": 2, "val_every": 1, "val_tasks": 2, "test_tasks": 3}

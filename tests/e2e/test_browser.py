@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from bench.leaderboard.report import report_command
-from bench.records import file_name
-from tests.synthetic import control_record, record, speed_record, write
+from bench.training.record import file_name
+from tests.support.synthetic import control_record, record, speed_record, write
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 FLAGS = [

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from algorithms import Batch, GradientOuter, Learner
-from algorithms.protonet import class_means
-from bench.cli import main
+from algorithms.learners.protonet import class_means
+from bench.cli.main import main
 from envs.rollouts import Rollouts, weigh
-from tests.plants import Plant, altered_step
+from tests.support.plants import Plant, altered_step
 
 MAML, ANIL, META_SGD, PROTONET = (
     f"trace {name} glyphs-5w1s" for name in ("maml", "anil", "meta-sgd", "protonet")
@@ -49,7 +49,7 @@ def check(baselines: Path, *rows: str) -> int:
 
 
 def prototypes_of_the_next_class(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.protonet.class_means", lambda support: class_means(support).roll(1, 1))
+    patch.setattr("algorithms.learners.protonet.class_means", lambda support: class_means(support).roll(1, 1))
 
 
 def no_discount(patch: pytest.MonkeyPatch) -> None:

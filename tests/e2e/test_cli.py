@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from algorithms import LEARNERS
-from bench import checkpoint
-from bench.cli import VERBS, main
-from bench.cli_run import EvaluateCommand, retested
-from bench.recipe import RecipeError
-from bench.recipes import resolve
+from bench.cli.main import VERBS, main
+from bench.cli.run import EvaluateCommand, retested
+from bench.recipes.few_shot import resolve
+from bench.recipes.recipe import RecipeError
+from bench.training import checkpoint
 from vision import DATASETS
-from vision.backbones import MLP
+from vision.models.backbones import MLP
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -253,7 +253,7 @@ def test_out_of_memory_names_the_remedy(monkeypatch, capsys):
     def full(arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
-    monkeypatch.setattr("bench.cli_run.run", full)
+    monkeypatch.setattr("bench.cli.run.run", full)
     assert main(RUN) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert told == "metabench: CUDA out of memory; carry fewer tasks at once with --chunk, e.g. --chunk 1"
@@ -339,14 +339,14 @@ def test_an_interrupted_run_says_how_to_go_on(monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.cli_run.execute", interrupt)
+    monkeypatch.setattr("bench.cli.run.execute", interrupt)
     assert main([*RUN]) == 130
     assert "the same command goes on from the last checkpoint" in capsys.readouterr().err
 
 
 def test_a_learner_that_changed_since_is_told_apart_from_a_damaged_file(trained, tmp_path, monkeypatch, capsys):
     """While one writes an algorithm, its old runs no longer fit it."""
-    monkeypatch.setattr("bench.build.make_body", lambda recipe, channels, size: MLP(channels, size, (7,)))
+    monkeypatch.setattr("bench.training.build.make_body", lambda recipe, channels, size: MLP(channels, size, (7,)))
     assert main(["evaluate", str(trained), "--threads", "1"]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "checkpoint.pt does not fit the learner as it is now" in told

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from algorithms import LEARNERS
-from bench.cli import main
-from bench.leaderboard.record_check import read_record
-from bench.recipes_control import VARIANTS
+from bench.cli.main import main
+from bench.recipes.control import VARIANTS
+from bench.records.check import read_record
 from envs import ENVIRONMENTS
 
 TINY = ["--schedule", "short", "--iterations", "2", "--meta-batch", "2", "--rollouts", "2", "--hidden", "8", "8"]
@@ -99,7 +99,7 @@ def test_evaluate_gives_the_same_numbers_again_and_others_on_more_tasks(trained,
 
 
 def test_a_policy_is_tested_in_another_variant_of_its_environment(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("bench.run.RESULTS", tmp_path / "records")
+    monkeypatch.setattr("bench.training.run.RESULTS", tmp_path / "records")
     assert main(["run", "maml", "cheetah-dir", *TINY, "--iterations", "1", "--test-steps", "1", "--out", "out"]) == 0
     assert main(["evaluate", "out", "--threads", "1", "--environment", "cheetah-dir-200", "--publish"]) == 0
     [path] = (tmp_path / "records").iterdir()

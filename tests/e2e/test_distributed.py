@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from algorithms import Diverged, Workers
-from bench.build import build
-from bench.checkpoint import locked
-from bench.distributed import Processes
-from bench.evaluate import evaluate
-from bench.recipes import resolve
-from bench.suite import collect
+from algorithms.suite import collect
+from bench.recipes.few_shot import resolve
+from bench.training.build import build
+from bench.training.checkpoint import locked
+from bench.training.distributed import Processes
+from bench.training.evaluate import evaluate
 
 SMALL = ["--device", "cpu", "--width", 4, "--queries", 2, "--train-queries", 2]
 TINY = [*SMALL, "--val-every", 5, "--val-tasks", 5, "--test-tasks", 7]
@@ -134,7 +134,7 @@ LEAVING = """
 import os, sys
 from pathlib import Path
 import torch
-from bench.distributed import Processes
+from bench.training.distributed import Processes
 def gloo():
     names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
     return sum("gloo" in name for name in names)

@@ -11,14 +11,14 @@ import torch
 
 from algorithms import LEARNERS
 from algorithms.learner import Batch, Learner
+from algorithms.learners.protonet import class_means
 from algorithms.network import Params
-from algorithms.protonet import class_means
-from bench.cli import main
+from bench.cli.main import main
 from envs import ENVIRONMENTS
-from tests.line import Line, Points
+from tests.support.line import Line, Points
 from vision import DATASETS
-from vision.cache import content_digest
-from vision.images import ClassImages, Dataset, check_scheme
+from vision.data.cache import content_digest
+from vision.data.source import ClassImages, Dataset, check_scheme
 
 
 class NearestMean(Learner):

@@ -6,8 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from bench import quickstart
-from bench.cli import main
+from bench.cli.main import main, quickstart
 
 NAMES = ["maml", "anil", "meta-sgd", "protonet", "metaoptnet"]
 plain_recipe_of = quickstart.recipe_of

@@ -15,8 +15,8 @@ import traceback
 
 import torch._dynamo  # noqa: F401 - imported by the first optimiser that is made
 
-import bench.cli_run  # noqa: F401
-from bench.cli import main
+import bench.cli.run  # noqa: F401
+from bench.cli.main import main
 
 
 def child(request: dict) -> None:

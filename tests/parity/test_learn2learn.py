@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from algorithms import ANIL, MAML, Batch, MetaSGD, ProtoNet
 from bench.speed import peers
-from tests.checks import EXACT, assert_close, assert_matches_peer, gradient_of
-from tests.small import images, learner
+from tests.support.checks import EXACT, assert_close, assert_matches_peer, gradient_of
+from tests.support.small import images, learner
 
 CONV4 = ("conv4", "conv4-strided")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from algorithms import Learner, TrustRegionOuter, Workers
-from algorithms.surrogate import Piece, flatten
-from algorithms.trust_region import fisher_product
-from tests.checks import EXACT, assert_close
-from tests.policies import POLICIES, meta_batch, policy
-from tests.trpo import assert_step_is_the_references, fisher
+from algorithms.outer.surrogate import Piece, flatten
+from algorithms.outer.trust_region import fisher_product
+from tests.support.checks import EXACT, assert_close
+from tests.support.policies import POLICIES, meta_batch, policy
+from tests.support.trpo import assert_step_is_the_references, fisher
 
 
 @pytest.mark.parametrize("kind", POLICIES)

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from algorithms import Workers
-from bench.allocator import keep_freed_memory
-from bench.recipes_control import SHORT
+from bench.recipes.control import SHORT
 from bench.speed.iteration import Iteration
 from bench.speed.stepping import BesideGymnasium, BesidePhysics
-from envs.physics import cores
+from bench.training.allocator import keep_freed_memory
+from envs.robots.physics import cores
 
 STEPS, ROUNDS = 20, 5
 

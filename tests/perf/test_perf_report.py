@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.leaderboard.report import report_command
-from tests.synthetic import write_history
+from tests.support.synthetic import write_history
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 ROWS, SEEDS = 1000, 10

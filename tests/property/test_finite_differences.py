@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.checks import assert_finite_differences
-from tests.small import LEARNERS, images, learner
+from tests.support.checks import assert_finite_differences
+from tests.support.small import LEARNERS, images, learner
 
 
 @pytest.mark.parametrize("kind", LEARNERS)

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from algorithms import adapt
 from algorithms.network import Params
-from tests.checks import (
+from tests.support.checks import (
     EXACT,
     assert_close,
     assert_no_side_effect,
     assert_only_the_head_changes,
     assert_statistics_are_torchs,
 )
-from tests.reference import plain
-from tests.small import BODIES, HEAD_RULES, LEARNERS, WAYS, images, learner
+from tests.support.reference import plain
+from tests.support.small import BODIES, HEAD_RULES, LEARNERS, WAYS, images, learner
 
 ORDER = torch.tensor([2, 0, 1])
 """New label of each old one."""

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from algorithms import MAML, adapt
-from tests.checks import EXACT, assert_close, assert_gradient_descent, assert_same_meta_gradient, gradient_of
-from tests.reference import plain
-from tests.small import BODIES, LEARNERS, images, learner, network
+from tests.support.checks import EXACT, assert_close, assert_gradient_descent, assert_same_meta_gradient, gradient_of
+from tests.support.reference import plain
+from tests.support.small import BODIES, LEARNERS, images, learner, network
 
 IMAGE_BODIES = BODIES[:-1]
 

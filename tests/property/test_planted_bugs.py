@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from algorithms import ANIL, MAML, Batch, Learner
-from algorithms.convex import crammer_singer
+from algorithms.learners.protonet import ProtoNet, class_means
 from algorithms.meta_gradient import MetaGradient
 from algorithms.network import BatchNorm, Network, Params
-from algorithms.protonet import ProtoNet, class_means
+from algorithms.ops.convex import crammer_singer
 from bench.speed import peers
-from tests.checks import (
+from tests.support.checks import (
     assert_batch_norm_is_torchs,
     assert_finite_differences,
     assert_gradient_descent,
@@ -26,9 +26,9 @@ from tests.checks import (
     assert_same_meta_gradient,
     assert_statistics_are_torchs,
 )
-from tests.plants import Plant, altered_step
-from tests.reference import plain
-from tests.small import images, learner
+from tests.support.plants import Plant, altered_step
+from tests.support.reference import plain
+from tests.support.small import images, learner
 
 Check = Callable[[], None]
 
@@ -93,7 +93,7 @@ def sum_for_mean(patch: pytest.MonkeyPatch) -> None:
         count = torch.stack([(support.y == k).sum(1) for k in range(support.ways)], 1)
         return class_means(support) * count.unsqueeze(-1)
 
-    patch.setattr("algorithms.protonet.class_means", sums)
+    patch.setattr("algorithms.learners.protonet.class_means", sums)
 
 
 def no_bias(patch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def no_bias(patch: pytest.MonkeyPatch) -> None:
 
 
 def detached_prototypes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.protonet.class_means", lambda support: class_means(support).detach())
+    patch.setattr("algorithms.learners.protonet.class_means", lambda support: class_means(support).detach())
 
 
 def detached_features(patch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def update_in_place(patch: pytest.MonkeyPatch) -> None:
 
 
 def constant_svm(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.metaoptnet.crammer_singer", lambda *a, **k: crammer_singer(*a, **k).detach())
+    patch.setattr("algorithms.learners.metaoptnet.crammer_singer", lambda *a, **k: crammer_singer(*a, **k).detach())
 
 
 CASES: list[tuple[str, Plant, Check]] = [

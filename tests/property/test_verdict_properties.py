@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, UNSTATED, VISION_FIELDS
-from bench.leaderboard.results import Row
 from bench.leaderboard.verdict import WORDS, verdict
-from tests.synthetic import control_record, entry, record
+from bench.records.rows import Row
+from tests.support.synthetic import control_record, entry, record
 
 TASKS = 20
 MEANS = st.floats(0.2, 0.8)

@@ -1,0 +1,1 @@
+"""The learners: each is one rule that maps support examples to parameter overrides."""

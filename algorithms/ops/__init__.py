@@ -1,0 +1,1 @@
+"""Operations that the learners share: normalisation, convex solvers, compiled chunks."""

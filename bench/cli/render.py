@@ -1,0 +1,117 @@
+"""The verb `render`: a trained policy before and after each update, and the run's learning curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from algorithms import Diverged, Learner, Workers
+from bench.cli.terminal import say
+from bench.figures.control import curve_figure, trajectories_figure
+from bench.figures.film import filmstrip
+from bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
+from bench.training import checkpoint
+from bench.training.build_control import build_control
+from bench.training.distributed import Processes
+from envs.navigation import Navigation
+from envs.render import CannotDraw, films
+from envs.suite import Control
+
+SIZE = (240, 180)
+"""Pixels of a picture in a film."""
+
+
+@dataclass(frozen=True)
+class RenderCommand:
+    """Draw a control run's best policy before and after its updates: a film of a robot, or paths over the plane."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder."""
+    updates: tuple[int, ...] = (0, 1)
+    """Show the policy after so many updates."""
+    task: int = 0
+    """Which test task; of the first one on the plane, which shows several."""
+    tasks: int = 6
+    """How many tasks to show on the plane."""
+    every: int = 2
+    """Steps of the robot between two pictures of the film."""
+    curve: bool = False
+    """Draw the learning curve instead."""
+    out: Path | None = None
+    """The picture: a .gif of a robot, a .png of paths or of a curve; in the run folder if not given."""
+    threads: int = 1
+    """CPU cores to use; 0 for all of them."""
+
+
+def render(arguments: list[str]) -> int:
+    """metabench render RUN_FOLDER."""
+    command = tyro.cli(RenderCommand, args=arguments, prog="metabench render")
+    for field, least in (("task", 0), ("tasks", 1), ("every", 1), ("threads", 0)):
+        if getattr(command, field) < least:
+            raise RecipeError(f"--{field} is {getattr(command, field)}; it must be at least {least}")
+    updates = sorted(set(command.updates))
+    if not updates or updates[0] < 0:
+        raise RecipeError(f"--updates is {command.updates}; give one or more numbers from 0 on")
+    recipe, learner, suite = load(command.folder, command.threads)
+    on_plane = isinstance(suite.spec, Navigation)
+    name, ending = ("curve", ".png") if command.curve else ("trajectories", ".png") if on_plane else ("updates", ".gif")
+    out = command.out or command.folder / f"{name}{ending}"
+    if out.suffix != ending:
+        raise RecipeError(f"--out is {out}; what is drawn of {recipe.benchmark} here is a {ending}")
+    try:  # before the drawing, which may take minutes
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"--out is {out}; {out.parent} cannot be made a folder: {error.strerror}") from error
+    title = f"{recipe.algorithm} {recipe.benchmark}"
+    try:
+        with torch.no_grad():
+            if command.curve:
+                picture = curve_figure(title, command.folder / "log.jsonl")
+            elif on_plane:
+                chosen = suite.tasks(range(command.task, command.task + command.tasks), "test")
+                picture = trajectories_figure(title, suite, chosen, learner, updates)
+            else:
+                one = suite.tasks([command.task], "test")
+                shown = list(films(suite, one, learner, updates, command.every, SIZE))
+                picture = filmstrip(f"{title}, {told(one.variables)}", shown, suite.spec, command.every)
+    except (CannotDraw, Diverged) as error:
+        raise RecipeError(f"{title}: {error}") from error
+    checkpoint.write_atomic(out, picture)
+    say(f"{out}: {len(picture) / 1e6:.2f} MB")
+    return 0
+
+
+def told(task: Mapping[str, object]) -> str:
+    """A task in a few words: its variables where they are short."""
+    words = []
+    for name, value in task.items():
+        numbers = torch.as_tensor(value).flatten().tolist()
+        if len(numbers) <= 3:
+            words.append(f"{name} " + ", ".join(f"{n:.2f}" for n in numbers))
+    return "; ".join(words) or "one task"
+
+
+def load(folder: Path, threads: int) -> tuple[ControlRecipe, Learner, Control]:
+    """A run's recipe, the learner that validated best so far, and its tasks.
+
+    Raises:
+        RunFolderError: there is no checkpoint. RecipeError: it is not of control.
+    """
+    path = folder / "checkpoint.pt"
+    if not path.is_file():
+        raise checkpoint.RunFolderError(f"{folder} holds no checkpoint.pt; give the --out of a `metabench run`")
+    saved = checkpoint.load_run(path)
+    recipe = from_fields(saved["fields"])
+    if not isinstance(recipe, ControlRecipe):
+        raise RecipeError(f"{recipe.name}: render is for control; `metabench data preview` draws few-shot images")
+    built = build_control(
+        recipe, saved["seed"], Processes("cpu"), Workers(threads or torch.get_num_threads()), 0, False
+    )
+    built.learner.load_state_dict(saved["state"]["best_learner"] or saved["learner"])
+    built.learner.eval()
+    assert isinstance(built.suite, Control)
+    return recipe, built.learner, built.suite

@@ -1,0 +1,1 @@
+"""`metabench compare`: two sets of records side by side."""

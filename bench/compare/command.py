@@ -1,0 +1,170 @@
+"""`metabench compare A B`: two sets of records side by side, say of two branches, of two machines or of other seeds.
+
+Rows are matched by algorithm, benchmark and schedule. Where both sides have records of the same seeds, only these
+count, and differences are taken seed by seed; where both used the same test tasks, task by task.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from bench.cli.terminal import say, wide
+from bench.compare.records import CompareError, load, match, names, row_key
+from bench.compare.table import JSON_SCHEMA, as_json, table
+from bench.records.rows import SCALE, T975, Row
+from bench.records.statistics import Floats, Interval, Resampled, mean_interval, probability_of_improvement, resample
+from bench.training.record import write_record
+
+TASK_FIELDS = (
+    "dataset", "split", "data_digest", "ways", "shots", "queries", "within_group_test", "rotations_test", "image_size",
+    "episodes", "environment", "variant", "goals", "horizon", "rollouts", "test_tasks",
+)  # fmt: skip
+"""Fields of a protocol that decide which the test tasks are."""
+
+FACTS = ("commit", "dirty", "device", "threads", "processes", "precision", "python")
+"""Fields of a provenance that are compared, beside the versions of packages."""
+
+
+@dataclass(frozen=True)
+class CompareCommand:
+    """Compare two sets of records: B − A with its interval, probability of improvement, and what differs."""
+
+    a: tyro.conf.Positional[Path]
+    """A record, a folder of records, or a folder of run folders."""
+    b: tyro.conf.Positional[Path]
+    """The other one."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write all of it as JSON."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row of both sides, in the shown unit (accuracies in percent); no numbers where one side only diverged.
+
+    over_tasks, over_seeds: half-widths of 95 % intervals of `difference`. improvement: P(B > A) + ½ P(B = A) of one
+    test task's score against another's.
+    """
+
+    name: str
+    metric: str
+    seeds: tuple[tuple[int, ...], tuple[int, ...]]
+    paired: bool
+    """Whether both sides used the same test tasks."""
+    differs: Mapping[str, tuple[Any, Any]]
+    means: tuple[float, float] | None = None
+    difference: float | None = None
+    over_tasks: float | None = None
+    over_seeds: float | None = None
+    improvement: Interval | None = None
+
+
+def compare_command(arguments: list[str]) -> int:
+    """metabench compare A B: 1 where a file had to be set aside."""
+    command = tyro.cli(CompareCommand, args=arguments, prog="metabench compare")
+    a, b = load(command.a), load(command.b)
+    pairs, alone = match(a, b)
+    if not pairs:
+        raise CompareError(f"nothing in common: {a.path} has {names(a)}; {b.path} has {names(b)}")
+    found = [compared(*pair) for pair in pairs]
+    total = overall(pairs)
+    console = wide()
+    console.print(table(found, total, str(a.path), str(b.path)))
+    for name in alone:
+        say(f"on one side only: {name}", console)
+    refused = [f"{side.path}: {r.file} {r.reason}" for side in (a, b) for r in side.refused]
+    for line in refused:
+        say(f"not used: {line}", Console(stderr=True))
+    if command.out is not None:
+        sides = {"schema": JSON_SCHEMA, "kind": "comparison", "a": str(a.path), "b": str(b.path)}
+        write_record(command.out, {**sides, **as_json(found, total), "alone": alone, "refused": refused})
+    return 1 if refused else 0
+
+
+def compared(a: Row, b: Row) -> Comparison:
+    """One row of both sides."""
+    runs = _runs(a, b)
+    paired = all(a.first["protocol"].get(f) == b.first["protocol"].get(f) for f in TASK_FIELDS)
+    plain = Comparison(
+        name=" ".join(row_key(a.first)),
+        metric=a.first["metric"],
+        seeds=(_seeds(runs[0]), _seeds(runs[1])),
+        paired=paired,
+        differs=differences(a.first, b.first),
+    )
+    if plain.metric != b.first["metric"] or not all(runs):
+        return plain
+    x, y = (_scores(side) for side in runs)
+    if paired:
+        over_tasks = mean_interval(y.mean(0) - x.mean(0)).ci95
+    else:
+        over_tasks = math.hypot(*(mean_interval(side.mean(0)).ci95 for side in (x, y)))
+    means = float(x.mean()), float(y.mean())
+    return dataclasses.replace(
+        plain,
+        means=means,
+        difference=means[1] - means[0],
+        over_tasks=over_tasks,
+        over_seeds=_over_seeds(y.mean(1) - x.mean(1)) if plain.seeds[0] == plain.seeds[1] else None,
+        improvement=probability_of_improvement([_resampled(x, y)]),
+    )
+
+
+def _seeds(records: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    return tuple(r["seed"] for r in records)
+
+
+def _resampled(x: Floats, y: Floats, place: int = 0) -> tuple[Resampled, Resampled]:
+    """B's scores and A's, drawn again with seeds of their own for each place in a list of rows."""
+    of_b = resample(y, seeds=len(y) > 1, seed=2 * place)
+    return of_b, resample(x, seeds=len(x) > 1, seed=2 * place + 1)
+
+
+def _runs(a: Row, b: Row) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+    """The completed records that are compared: those of the seeds that both have, else all."""
+    both = {r["seed"] for r in a.complete} & {r["seed"] for r in b.complete}
+    left, right = ([r for r in row.complete if not both or r["seed"] in both] for row in (a, b))
+    return left, right
+
+
+def _scores(records: Sequence[Mapping[str, Any]]) -> Floats:
+    """(S, N), in the shown unit."""
+    return np.array([r["per_task"] for r in records], np.float64) * SCALE[records[0]["metric"]]
+
+
+def _over_seeds(d: Floats) -> float | None:
+    """Half-width of Student's interval of a mean; None for fewer than two."""
+    n = len(d)
+    if n < 2:
+        return None
+    return (T975[n - 2] if n - 2 < len(T975) else 1.96) * float(d.std(ddof=1)) / math.sqrt(n)
+
+
+def overall(pairs: Sequence[tuple[Row, Row]]) -> Interval | None:
+    """Probability of improvement, averaged over the rows that both sides completed; None where there is none."""
+    runs = [_runs(a, b) for a, b in pairs if a.first["metric"] == b.first["metric"]]
+    drawn = [_resampled(_scores(x), _scores(y), i) for i, (x, y) in enumerate(runs) if x and y]
+    return probability_of_improvement(drawn) if drawn else None
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What the difference may come from: "recipe.inner_lr" -> (in A, in B), and so on for protocol and provenance."""
+    found = {}
+    for part in ("recipe", "protocol"):
+        for field in sorted(a[part].keys() | b[part].keys()):
+            found[f"{part}.{field}"] = (a[part].get(field), b[part].get(field))
+    ours, theirs = a["provenance"], b["provenance"]
+    for field in FACTS:
+        found[field] = (ours.get(field), theirs.get(field))
+    versions = ours.get("packages", {}), theirs.get("packages", {})
+    for package in sorted(versions[0].keys() | versions[1].keys()):
+        found[package] = (versions[0].get(package), versions[1].get(package))
+    return {name: pair for name, pair in found.items() if pair[0] != pair[1]}

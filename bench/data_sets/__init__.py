@@ -1,0 +1,1 @@
+"""What `metabench data` does, without printing."""

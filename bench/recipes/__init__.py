@@ -1,0 +1,1 @@
+"""The recipes: what decides a result, and the published settings by name."""

@@ -1,0 +1,1 @@
+"""What is read out of records: rows, checks and statistics."""

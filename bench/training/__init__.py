@@ -1,0 +1,1 @@
+"""A run from its recipe to its record: building, training, checkpoints, evaluation, and what it costs."""

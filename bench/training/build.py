@@ -1,0 +1,181 @@
+"""From a recipe to what runs it: suite, learner and outer step."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from algorithms import LEARNERS, Categorical, GradientOuter, Learner, Network, Workers
+from algorithms.meta_gradient import tasks_at_once
+from bench.recipes.few_shot import learner_of
+from bench.recipes.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError
+from bench.training.build_control import build_control
+from bench.training.built import TEST_SEED, Built, fields_of
+from bench.training.distributed import Processes
+from vision import DATASETS
+from vision.augment import Augment
+from vision.data.source import Dataset
+from vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
+from vision.models.backbones import MLP, Conv4, ResNet12
+from vision.suite import FewShot
+
+FIRST_LAYER_BYTES = 64 * 4
+"""Of each pixel, in the widest activation that an evaluation holds (64 filters, float32)."""
+
+
+def build(
+    recipe: Recipe,
+    seed: int,
+    *,
+    root: Path,
+    cache: Path,
+    processes: Processes,
+    workers: Workers,
+    chunk: int = 0,
+    compile: bool = False,
+) -> Built:
+    """Load the data or the environment, initialise the learner from the seed, and set up the outer step."""
+    if isinstance(recipe, ControlRecipe):
+        return build_control(recipe, seed, processes, workers, chunk, compile)
+    assert isinstance(recipe, FewShotRecipe)
+    return build_few_shot(recipe, seed, root, cache, processes, workers, chunk, compile)
+
+
+def build_few_shot(
+    recipe: FewShotRecipe,
+    seed: int,
+    root: Path,
+    cache: Path,
+    processes: Processes,
+    workers: Workers,
+    chunk: int,
+    compile: bool,
+) -> Built:
+    """Few-shot images: episodes of a data set, Adam or SGD on the query loss."""
+    dataset = DATASETS[recipe.dataset].load(root, recipe.split, cache=cache)
+    _, channels, size, _ = dataset.images.images.shape
+    train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
+    test = Shape(recipe.ways, recipe.shots, recipe.queries)
+    episodes: dict[str, Drawn] = {
+        split: Episodes(
+            dataset,
+            split,
+            train if split == "train" else test,
+            rotations=split in recipe.rotations,
+            within_group=split in recipe.within_group,
+            seed=seed if split == "train" else TEST_SEED,
+        )
+        for split in ("train", "val", "test")
+    }
+    if recipe.lake_runs:
+        from vision.data.omniglot import lake_runs
+
+        episodes["test"] = FixedEpisodes(lake_runs(root))
+    suite = FewShot(episodes, processes.device, Augment() if recipe.augment else None)
+    if compile and recipe.backbone == "resnet12":
+        raise RecipeError("--compile cannot carry DropBlock's random draws; run resnet12 without it")
+    learner = make_learner(recipe, seed, channels, size).to(processes.device)
+    outer = make_outer(recipe, learner, seed, workers, processes, chunk, compile)
+    pixels = test.ways * (test.shots + test.queries) * size * size
+    fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
+    fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
+    least = workers.threads if workers.device == "cpu" else 1
+    return Built(suite, learner, outer, protocol(recipe, dataset), max(least, min(fit, fast)))
+
+
+def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
+    """What two accuracies must agree on before they can be compared."""
+    images = dataset.images
+    return {
+        "dataset": recipe.dataset,
+        "split": dataset.split_version,
+        "data_digest": images.digest,
+        "data_notes": dataset.notes,
+        "ways": recipe.ways,
+        "shots": recipe.shots,
+        "queries": recipe.queries,
+        "train_ways": recipe.train_ways,
+        "train_shots": recipe.train_shots,
+        "within_group_train": "train" in recipe.within_group,
+        "within_group_test": "test" in recipe.within_group,
+        "rotations_train": "train" in recipe.rotations,
+        "rotations_test": "test" in recipe.rotations,
+        "image_size": int(images.images.shape[-1]),
+        "backbone": recipe.backbone if "conv4" not in recipe.backbone else f"{recipe.backbone}-{recipe.width}",
+        "norm": recipe.norm,
+        "train_steps": recipe.inner_steps,
+        "test_steps": recipe.test_steps,
+        "second_order": not recipe.first_order,
+        "test_tasks": recipe.tests,
+        "episodes": "lake-runs" if recipe.lake_runs else "drawn",
+        "selection": f"best of {recipe.val_tasks} validation episodes every {recipe.val_every} iterations",
+    }
+
+
+def make_body(recipe: FewShotRecipe, channels: int, size: int) -> nn.Module:
+    """The recipe's backbone for images (channels, size, size)."""
+    if recipe.backbone == "mlp":
+        return MLP(channels, size)
+    if recipe.backbone == "resnet12":
+        return ResNet12(channels, size)
+    return Conv4(channels, size, recipe.width, pool=recipe.backbone == "conv4")
+
+
+def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int) -> Learner:
+    """The recipe's learner, initialised from the seed: a learner takes the recipe's fields that it names."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network(make_body(recipe, channels, size), recipe.ways, Categorical())
+        kind = LEARNERS[learner_of(recipe.algorithm)]
+        if recipe.ways != recipe.train_ways and not kind.any_ways:
+            able = ", ".join(name for name, learner in LEARNERS.items() if learner.any_ways)
+            raise RecipeError(
+                f"{recipe.name}: the head is learned for {recipe.train_ways} ways and cannot answer for {recipe.ways}; "
+                f"train and test on the same number ({able} may differ, they make the head from the support)"
+            )
+        if kind.any_ways and recipe.inner_steps < 1:
+            raise RecipeError(
+                f"{recipe.name}: inner_steps is 0, but the head is made from the support: give at least 1"
+            )
+        return kind(network, **fields_of(kind, recipe))
+
+
+def make_outer(
+    recipe: FewShotRecipe,
+    learner: Learner,
+    seed: int,
+    workers: Workers,
+    processes: Processes,
+    chunk: int,
+    compile: bool,
+) -> GradientOuter:
+    """The recipe's optimiser and its schedule."""
+    parameters = list(learner.parameters())
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            parameters, recipe.outer_lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+        )
+    else:
+        optimizer = torch.optim.Adam(parameters, recipe.outer_lr, weight_decay=recipe.weight_decay)
+
+    def factor(step: int) -> float:
+        return math.prod([f for at, f in recipe.lr_factors if at <= step][-1:])
+
+    return GradientOuter(
+        optimizer,
+        torch.optim.lr_scheduler.LambdaLR(optimizer, factor),
+        workers=workers,
+        chunk=chunk,
+        smoothing=recipe.smoothing,
+        clip=recipe.clip,
+        seed=seed,
+        rank=processes.rank,
+        world=processes.world,
+        compile=compile,
+        all_reduce=processes.sum if processes.world > 1 else None,
+    )

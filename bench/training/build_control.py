@@ -1,0 +1,89 @@
+"""From a recipe of control to what runs it: task distribution, policy and outer step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, TrustRegionOuter, Workers
+from bench.recipes.control import VARIANTS
+from bench.recipes.recipe import ControlRecipe, RecipeError
+from bench.training.built import TEST_SEED, Built, ResumableOuter, fields_of
+from bench.training.distributed import Processes
+from envs import ENVIRONMENTS, Spec, family
+from envs.policy import Perceptron
+from envs.suite import Control
+
+SEEDS = {"val": TEST_SEED + 1, "test": TEST_SEED + 2}
+
+
+def build_control(
+    recipe: ControlRecipe, seed: int, processes: Processes, workers: Workers, chunk: int, compile: bool
+) -> Built:
+    """Tasks that are simulated on the CPU, a policy that learns on the device."""
+    if compile:
+        raise RecipeError("--compile is for few-shot images; a policy's step is already a few large operations")
+    suite = make_suite(recipe, seed, workers, processes.device)
+    learner = make_policy(recipe, seed, suite).to(processes.device)
+    outer = make_outer(recipe, learner, workers, processes, chunk)
+    return Built(suite, learner, outer, protocol(recipe, suite.spec), recipe.test_tasks)
+
+
+def make_suite(recipe: ControlRecipe, seed: int, workers: Workers, device: torch.device) -> Control:
+    """The environment's tasks; those of training come from the seed, the others are always the same."""
+    return Control(
+        ENVIRONMENTS[recipe.benchmark],
+        recipe.rollouts,
+        {"train": seed, **SEEDS},
+        discount=recipe.discount,
+        trace=recipe.trace,
+        ratio=recipe.outer == "ppo",
+        sees_task=recipe.sees_task,
+        threads=workers.threads,
+        device=device,
+    )
+
+
+def make_policy(recipe: ControlRecipe, seed: int, suite: Control) -> Learner:
+    """The recipe's learner on a Gaussian policy, initialised from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        body = Perceptron(suite.observation_size, recipe.hidden, recipe.activation)
+        actions = suite.spec.action_size
+        network = Network(body, actions, Gaussian(actions))
+        torch.nn.init.xavier_uniform_(network.head.weight)
+        torch.nn.init.zeros_(network.head.bias)
+        kind = LEARNERS[VARIANTS.get(recipe.algorithm, (recipe.algorithm, {}))[0]]
+        return kind(network, **fields_of(kind, recipe))
+
+
+def make_outer(
+    recipe: ControlRecipe, learner: Learner, workers: Workers, processes: Processes, chunk: int
+) -> ResumableOuter:
+    """A trust region, or Adam on ProMP's objective."""
+    sums = processes.sum if processes.world > 1 else None
+    if recipe.outer == "ppo":
+        adam = torch.optim.Adam(learner.parameters(), recipe.outer_lr)
+        return ProximalOuter(adam, workers=workers, chunk=chunk, all_reduce=sums)
+    return TrustRegionOuter(
+        workers=workers, radius=recipe.max_kl, curvature=recipe.curvature, chunk=chunk, all_reduce=sums
+    )
+
+
+def protocol(recipe: ControlRecipe, spec: Spec) -> dict[str, Any]:
+    """What two returns must agree on before they can be compared."""
+    return {
+        "environment": family(recipe.benchmark),
+        "variant": recipe.benchmark,
+        **({"trained_in": recipe.environment} if recipe.environment != recipe.benchmark else {}),
+        "observations": spec.observation_size,
+        "goals": spec.tasks.text,
+        "horizon": spec.horizon,
+        "action_scaling": int(spec.action_scale) if spec.action_scale >= 1 else spec.action_scale,
+        "rollouts": recipe.rollouts,
+        "updates": recipe.judged,
+        "second_order": not recipe.first_order,
+        "test_tasks": recipe.tests,
+        "selection": f"best of {recipe.val_tasks} validation tasks every {recipe.val_every} iterations",
+    }

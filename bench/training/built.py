@@ -1,0 +1,47 @@
+"""What a recipe is built into, in either world."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from algorithms import Learner
+from algorithms.outer.gradient import Outer
+from algorithms.suite import Suite
+from bench.recipes.recipe import Recipe
+
+TEST_SEED = 20170806
+"""Validation and test tasks are the same for every algorithm and seed."""
+
+
+class ResumableOuter(Outer, Protocol):
+    """An outer step whose state a checkpoint holds."""
+
+    def state_dict(self) -> dict[str, object]:
+        """All that a resumed run needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Undo of `state_dict`."""
+        ...
+
+
+@dataclass
+class Built:
+    """What a recipe stands for.
+
+    protocol: what two scores must agree on before they can be compared (`bench.leaderboard.protocol`). at_once: tasks
+    to evaluate together, as memory and speed like it.
+    """
+
+    suite: Suite
+    learner: Learner
+    outer: ResumableOuter
+    protocol: dict[str, Any]
+    at_once: int
+
+
+def fields_of(kind: type[Learner], recipe: Recipe) -> dict[str, Any]:
+    """The recipe's fields that a learner names among its arguments."""
+    return {name: getattr(recipe, name) for name in inspect.signature(kind).parameters if hasattr(recipe, name)}

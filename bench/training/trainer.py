@@ -1,0 +1,231 @@
+"""The training loop of both worlds: draw tasks, adapt, step, validate, keep the best, be killable at any moment."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from algorithms.learner import Batch, Learner
+from algorithms.meta_gradient import Workers
+from algorithms.outer.gradient import Diverged, Outer
+from algorithms.suite import Suite, collect
+from bench.recipes.recipe import Recipe, RecipeError
+from bench.records.statistics import mean_interval
+from bench.training import checkpoint
+from bench.training.built import Built
+from bench.training.distributed import Processes
+from bench.training.evaluate import evaluate
+from bench.training.progress import Progress
+from bench.training.run_log import RunLog
+
+
+@dataclass
+class State:
+    """Where a run stands; with the learner's and the outer step's, all that a resumed run needs."""
+
+    iteration: int = 0
+    seconds: float = 0.0
+    best: float = -float("inf")
+    best_iteration: int = -1
+    best_learner: dict[str, Tensor] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    """Provenance of the starts of the run, each way once."""
+    diverged: str = ""
+
+
+class Trainer:
+    """One run in one folder.
+
+    Args:
+        folder: gets checkpoint.pt and log.jsonl; a run found there goes on.
+        save_every: seconds between checkpoints, at most; there is also one after each validation.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        seed: int,
+        built: Built,
+        folder: Path,
+        *,
+        workers: Workers,
+        processes: Processes,
+        save_every: float = 30.0,
+    ) -> None:
+        self.recipe, self.seed, self.built, self.folder = recipe, seed, built, folder
+        self.workers, self.processes = workers, processes
+        self.save_every = save_every
+        self.state = State()
+        self.saved_at = time.monotonic()
+        self.log = RunLog(folder / "log.jsonl", processes.first)
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Whose tasks are drawn; empty where they are simulated. Other data would make test classes of training's."""
+        return {k: str(v) for k, v in self.built.protocol.items() if k in ("split", "data_digest", "data_notes")}
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The one file that a resumed run reads."""
+        return self.folder / "checkpoint.pt"
+
+    def run(self, progress: Progress, facts: dict[str, Any] | None = None) -> State:
+        """Train from where the folder stands to the last iteration; stops, marked, if the loss diverges.
+
+        Args:
+            facts: provenance of this start.
+
+        Raises:
+            RecipeError: if there are fewer tasks in a meta-batch than processes.
+        """
+        tasks, world = self.recipe.meta_batch, self.processes.world
+        if tasks < world:
+            raise RecipeError(
+                f"{self.recipe.name}: a meta-batch of {tasks} cannot be shared by {world} processes; "
+                "start fewer, or raise --meta-batch"
+            )
+        self.resume()
+        recipe, state = self.recipe, self.state
+        learner, outer, suite = self.built.learner, self.built.outer, self.built.suite
+        if facts is not None and facts not in state.sessions and state.iteration < recipe.iterations:
+            state.sessions.append(dict(facts))
+        learner.train()
+        progress.start(state.iteration, recipe.iterations)
+        before = time.monotonic() - state.seconds
+        while state.iteration < recipe.iterations and not state.diverged:
+            metrics = self.step(suite, learner, outer)
+            if metrics is None:
+                break
+            state.iteration += 1
+            state.seconds = time.monotonic() - before
+            self.log.add({"iteration": state.iteration} | metrics)
+            progress.advance(state.iteration, metrics, recipe.meta_batch)
+            due = state.iteration % recipe.val_every == 0 or state.iteration == recipe.iterations
+            if due:
+                self.validate(progress)
+            if state.diverged:
+                break
+            if due or time.monotonic() - self.saved_at > self.save_every:
+                self.save()
+        if recipe.iterations == 0:
+            self.save()  # what is not trained can be evaluated too
+        return state
+
+    def step(self, suite: Suite, learner: Learner, outer: Outer) -> dict[str, float] | None:
+        """One iteration; None where the loss diverged."""
+        n, i = self.recipe.meta_batch, self.state.iteration
+        mine = self.processes.shard(range(i * n, (i + 1) * n))
+        tasks = suite.tasks(mine, "train")
+
+        def collected() -> tuple[list[Batch], Batch]:
+            return collect(suite, tasks, learner, self.recipe.inner_steps)
+
+        try:
+            supports, query = self.processes.together(collected) if suite.interactive else collected()
+            return suite.metrics(tasks) | outer.step(learner, supports, query)
+        except Diverged as error:
+            self._mark(str(error))
+            return None
+
+    def _mark(self, diverged: str) -> None:
+        """Note in the last checkpoint that the run ends here. Its learner stays: this one has gone astray."""
+        self.state.diverged = diverged
+        if not self.processes.first:
+            return
+        if not self.checkpoint_path.exists():
+            self.save()
+            return
+        self.log.write()
+        last = checkpoint.load_run(self.checkpoint_path)
+        last["state"]["diverged"] = diverged
+        checkpoint.save(self.checkpoint_path, last)
+
+    def validate(self, progress: Progress) -> None:
+        """Score the validation tasks, and keep the learner if it is the best so far."""
+        try:
+            scores = evaluate(
+                self.built.suite,
+                self.built.learner,
+                "val",
+                self.recipe.val_tasks,
+                self.recipe.judged,
+                workers=self.workers,
+                processes=self.processes,
+                at_once=self.built.at_once,
+            )
+        except Diverged as error:
+            self._mark(str(error))
+            return
+        mean, ci95, _ = mean_interval(scores[:, -1])
+        point = {"iteration": self.state.iteration, "mean": mean, "ci95": ci95}
+        self.state.curve.append(point)
+        self.log.add({"iteration": self.state.iteration, "val": mean, "val_ci95": ci95})
+        progress.validated(point)
+        if mean > self.state.best:
+            self.state.best, self.state.best_iteration = mean, self.state.iteration
+            self.state.best_learner = {k: v.detach().cpu().clone() for k, v in self.built.learner.state_dict().items()}
+
+    def save(self) -> None:
+        """Checkpoint and log, on the first process. The log is written first: a resumed run cuts it to fit."""
+        self.saved_at = time.monotonic()
+        if not self.processes.first:
+            return
+        self.log.write()
+        checkpoint.save(
+            self.checkpoint_path,
+            {
+                "recipe": self.recipe.digest(),
+                "fields": dataclasses.asdict(self.recipe),
+                "seed": self.seed,
+                "data": self.data,
+                "learner": self.built.learner.state_dict(),
+                "outer": self.built.outer.state_dict(),
+                "state": vars(self.state),
+            },
+        )
+
+    def resume(self) -> None:
+        """Continue from the folder's checkpoint, if there is one.
+
+        Raises:
+            RunFolderError: if it is of another recipe, seed or data, or damaged, or not seen by every process.
+        """
+        if self.checkpoint_path.exists():
+            self._restore(checkpoint.load_run(self.checkpoint_path))
+        if len(set(self.processes.gather([self.state.iteration]))) > 1:
+            raise checkpoint.RunFolderError(f"run folder {self.folder} must be on a disk that all processes share")
+        if not self.state.diverged:
+            self.log.cut(self.state.iteration)
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        if (saved["recipe"], saved["seed"]) != (self.recipe.digest(), self.seed):
+            had = saved["fields"] | {"seed": saved["seed"]}
+            asked = dataclasses.asdict(self.recipe) | {"seed": self.seed}
+            other = ", ".join(f"{k} {had.get(k)!r}, not {v!r}" for k, v in asked.items() if had.get(k) != v)
+            raise checkpoint.RunFolderError(
+                f"{self.folder} holds a run of another recipe or seed ({other}); choose another folder with --out"
+            )
+        if saved["data"] != self.data:
+            now = "; ".join(f"{k} {saved['data'].get(k)!r}, now {v!r}" for k, v in self.data.items())
+            why = f"was trained on other data ({now}); put that back, or choose another folder with --out"
+            raise checkpoint.RunFolderError(f"{self.folder} {why}")
+        try:
+            self.built.learner.load_state_dict(saved["learner"])
+            self.built.outer.load_state_dict(saved["outer"])
+            self.state = State(**saved["state"])
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            why = f"{' '.join(str(error).split()):.200}"
+            raise checkpoint.RunFolderError(
+                f"{self.checkpoint_path} does not fit the learner as it is now ({why}); train again with another --out"
+            ) from error
+
+    def load_best(self) -> None:
+        """Put the learner that validated best into place; the present one where none was validated."""
+        if self.state.best_learner:
+            self.built.learner.load_state_dict(self.state.best_learner)

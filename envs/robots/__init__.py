@@ -1,0 +1,1 @@
+"""The MuJoCo robots, and what their tasks have in common."""

@@ -1,0 +1,142 @@
+"""HalfCheetah that runs in a direction, or at a velocity.
+
+The robot, common to every variant below (half_cheetah.xml, 5 simulation steps of 0.01 s a control step):
+
+    action     control of                     unit (at ±1)
+    0 1 2      hind thigh, shin, foot         torque ±120, ±90, ±60 N m
+    3 4 5      fore thigh, shin, foot         torque ±120, ±60, ±30 N m
+
+    observation part   index    quantity                                              unit
+    joints             0        height of the torso above its pose in the model       m
+                       1        pitch of the torso                                    rad
+                       2–7      angles of the six joints, in the actions' order       rad
+                       8 9 10   velocity of the torso: forward, upward, pitch         m/s, m/s, rad/s
+                       11–16    velocities of the six joints                          rad/s
+    torso              +3       place of the torso: x, y = 0, z                       m
+    com                +3       centre of mass of the whole robot: x, y, z            m
+
+An episode never ends before its horizon. It starts at rest with noise on every coordinate.
+"""
+# ruff: noqa: D102 - the base class documents what is overridden here
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from envs.robots.locomotion import Locomotion
+from envs.spec import State, square_sum
+from envs.tasks import Distribution
+from envs.variables import Floats, Sign, Uniform
+
+CONTROL_COST = 0.05
+TORSO_HEIGHT = 0.7
+"""Height of the torso in the model's pose, m."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfCheetah(Locomotion):
+    """The robot of this module's docstring. Reward: progress − 0.05 ‖control‖²."""
+
+    file: ClassVar[str] = "half_cheetah.xml"
+    frame_skip: ClassVar[int] = 5
+    actuators: ClassVar[int] = 6
+    parts: ClassVar[Mapping[str, tuple[int, tuple[str, ...]]]] = {
+        "joints": (17, ()),
+        "torso": (3, ()),
+        "com": (3, ("subtree_com",)),
+    }
+
+    observes: tuple[str, ...] = ("joints", "torso")
+    com_velocity: bool = False
+    """Measure the centre of mass's velocity at the end of the step, not the torso's mean velocity over it."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (*super().fields, "subtree_linvel") if self.com_velocity else super().fields
+
+    def part(self, name: str, state: State) -> Floats:
+        qpos = state["qpos"]
+        if name == "joints":
+            return np.concatenate([qpos[..., 1:], state["qvel"]], -1)
+        if name == "torso":
+            x = qpos[..., 0]
+            return np.stack([x, np.zeros_like(x), TORSO_HEIGHT + qpos[..., 1]], -1)
+        return state["subtree_com"][..., 1, :]
+
+    def position(self, state: State) -> Floats:
+        return state["qpos"][..., :1]
+
+    def reward(self, before: Floats, state: State, control: Floats, task: Mapping[str, Floats]) -> Floats:
+        if self.com_velocity:
+            velocity = state["subtree_linvel"][..., 1, 0]
+        else:
+            velocity = (state["qpos"][..., 0] - before[..., 0]) / self.dt
+        return self.progress(velocity, task) - CONTROL_COST * square_sum(control)
+
+    @abstractmethod
+    def progress(self, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        """The part of the reward that depends on the task, from the forward velocity (T, E) in m/s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheetahDirection(HalfCheetah):
+    """Run forwards or backwards.
+
+    Task: `direction`, −1 or +1 with equal chance. Reward: direction · velocity − 0.05 ‖control‖².
+
+    Variants (source; horizon; observation; policy's actions):
+
+        cheetah-dir        tristandeleu/pytorch-maml-rl@21d4ba1 HalfCheetahDir-v2; 100; joints, torso (20); ±10
+        cheetah-dir-200    the same with the horizon of the MAML paper; 200
+        cheetah-dir-raw    the same as cheetah-dir with the actions of the MAML paper's code; 100; ±1
+        cheetah-dir-raw-200  the same with the horizon of the MAML paper; 200
+        cheetah-dir-maml   cbfinn/maml_rl@9c8e2eb; 200; joints, com (20), velocity of the centre of mass; ±1
+        cheetah-dir-promp  jonasrothfuss/ProMP@93ae339; 100; joints (17); ±10
+        cheetah-dir-pearl  katerakelly/oyster@44e20fd; 200; joints, torso (20); ±1. There the two tasks are fixed.
+
+    Differs from maml_rl in the simulator (MuJoCo 1.31 there) and in the body: rllab had its own half_cheetah.xml.
+    Differs from Gymnasium's HalfCheetah-v5 in the cost of control (0.1 there) alone, for joints and direction 1.
+    """
+
+    @property
+    def tasks(self) -> Distribution:
+        return Distribution((Sign("direction"),))
+
+    def progress(self, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        return task["direction"] * velocity
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheetahVelocity(HalfCheetah):
+    """Run at a velocity.
+
+    Task: `velocity` in m/s, uniform in [0, fastest]. Reward: −|velocity − task's| − 0.05 ‖control‖².
+
+    Variants (source; fastest; horizon; observation; policy's actions):
+
+        cheetah-vel        tristandeleu/pytorch-maml-rl@21d4ba1 HalfCheetahVel-v2; 2; 100; joints, torso (20); ±10
+        cheetah-vel-200    the same with the horizon of the MAML paper; 200
+        cheetah-vel-raw    the same as cheetah-vel with the actions of the MAML paper's code; 100; ±1
+        cheetah-vel-raw-200  the same with the horizon of the MAML paper; 200
+        cheetah-vel-maml   cbfinn/maml_rl@9c8e2eb; 2; 200; joints, com (20), velocity of the centre of mass; ±1
+        cheetah-vel-promp  jonasrothfuss/ProMP@93ae339; 3; 200; joints (17); ±10
+        cheetah-vel-pearl  katerakelly/oyster@44e20fd; 3; 200; joints, torso (20); ±1. 130 fixed tasks there.
+
+    Returns of variants that differ in `fastest` or horizon cannot be compared: to stand still gives about
+    −horizon · fastest / 2.
+    """
+
+    fastest: float = 2.0
+    """Fastest velocity asked for, m/s."""
+
+    @property
+    def tasks(self) -> Distribution:
+        return Distribution((Uniform("velocity", 0.0, self.fastest),))
+
+    def progress(self, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        return np.asarray(-np.abs(velocity - task["velocity"]))

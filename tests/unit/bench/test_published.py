@@ -1,0 +1,224 @@
+"""The file of published numbers: what it must hold, and that a bad entry is refused by file, entry and field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.leaderboard.protocol import CONTROL_FIELDS, FIELDS, UNSTATED, VISION_FIELDS
+from bench.leaderboard.published import PublishedError, load
+from bench.recipes.few_shot import resolve
+from bench.recipes.recipe import RecipeError
+from tests.support.synthetic import protocol_of
+
+FILE = Path(__file__).parents[3] / "results" / "published.yaml"
+ENTRIES = {entry.id: entry for entry in load(FILE)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "half_width", "kind"),
+    [
+        ("maml-omniglot-5w1s", 98.7, 0.4, "ci95"),
+        ("maml-omniglot-20w5s", 98.9, 0.2, "ci95"),
+        ("maml-noconv-omniglot-5w1s", 89.7, 1.1, "ci95"),
+        ("maml-mini-imagenet-5w1s", 48.70, 1.84, "ci95"),
+        ("maml-fo-mini-imagenet-5w5s", 63.15, 0.91, "ci95"),
+        ("anil-omniglot-20w1s", 96.2, 0.5, "std-over-seeds"),
+        ("anil-mini-imagenet-5w5s", 61.5, 0.5, "std-over-seeds"),
+        ("meta-sgd-omniglot-5w1s", 99.53, 0.26, "ci95"),
+        ("protonet-omniglot-20w5s", 98.9, None, "none"),
+        ("protonet-mini-imagenet-5w1s", 49.42, 0.78, "ci95"),
+        ("metaoptnet-mini-imagenet-5w5s", 78.63, 0.46, "ci95"),
+        ("metaoptnet-rr-mini-imagenet-5w1s", 61.41, 0.61, "ci95"),
+        ("maml-quick-draw-5w1s", 59.36, None, "none"),
+        ("maml-quick-draw-5w1s.100-samples", 68.32, None, "none"),
+        ("anil-cheetah-dir", 363.2, 14.8, "std-over-seeds"),
+        ("maml-cheetah-vel", -139.0, 18.9, "std-over-seeds"),
+        ("anil-navigation", -20.1, 2.3, "std-over-seeds"),
+    ],
+)
+def test_values_are_those_of_the_papers(name: str, value: float, half_width: float | None, kind: str) -> None:
+    entry = ENTRIES[name]
+    assert (entry.value, entry.interval.half_width, entry.interval.kind) == (value, half_width, kind)
+
+
+def test_the_reference_of_a_row_is_the_algorithms_own_paper_where_it_has_a_number() -> None:
+    first: dict[tuple[str, str], str] = {}
+    for entry in ENTRIES.values():
+        first.setdefault((entry.algorithm, entry.benchmark), entry.id)
+    own = [e for e in ENTRIES.values() if not e.system and e.id.count(".") == 0]
+    assert len(own) > 30
+    assert {first[e.algorithm, e.benchmark] for e in own} == {e.id for e in own}
+
+
+def test_what_was_only_recalled_is_marked() -> None:
+    assert sorted(e.id for e in ENTRIES.values() if e.verification == "memory") == [
+        "meta-sgd-omniglot-20w1s",
+        "meta-sgd-omniglot-20w5s",
+        "protonet-omniglot-lake-20w1s",
+        "protonet-omniglot-lake-20w1s.minimal",
+    ]
+
+
+def test_curves_are_the_only_entries_without_a_value_and_are_all_of_control() -> None:
+    without = [e for e in ENTRIES.values() if e.value is None]
+    assert {e.metric for e in without} == {"return"}
+    assert {e.cite for e in without} == {
+        "Finn et al. 2017",
+        "Rothfuss et al. 2019 (re-run)",
+        "Rakelly et al. 2019 (re-run)",
+        "learn2learn",
+    }
+    assert all("urves" in e.notes or "lots" in e.notes for e in without)
+
+
+def test_names_are_those_that_the_command_line_knows() -> None:
+    unknown = set()
+    for entry in ENTRIES.values():
+        if entry.metric == "accuracy":
+            try:
+                resolve(entry.algorithm, entry.benchmark)
+            except RecipeError:
+                unknown.add(entry.id)
+    assert unknown == set()
+
+
+def test_protocol_fields_are_those_of_a_record() -> None:
+    own = protocol_of(resolve("protonet", "omniglot-5w1s"))
+    assert {k: type(own[k]) for k in VISION_FIELDS} == dict(VISION_FIELDS)
+    assert set(own) - set(VISION_FIELDS) == {"data_digest", "data_notes"}
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "protonet"])
+def test_the_paper_recipe_agrees_with_the_paper_in_every_stated_field(algorithm: str) -> None:
+    stated = {k: v for k, v in ENTRIES[f"{algorithm}-omniglot-5w1s"].protocol.items() if v != UNSTATED}
+    own = protocol_of(resolve(algorithm, "omniglot-5w1s"))
+    assert len(stated) >= 17
+    assert {k: own[k] for k in stated if k != "split"} == {k: v for k, v in stated.items() if k != "split"}
+
+
+GOOD: dict[str, Any] = {
+    "id": "one",
+    "authors": "A et al.",
+    "paper": "P",
+    "venue": "V",
+    "year": 2020,
+    "table": "T",
+    "algorithm": "maml",
+    "benchmark": "omniglot-5w1s",
+    "metric": "accuracy",
+    "value": 50.0,
+    "interval": {"half_width": 1.0, "kind": "ci95"},
+    "verification": "primary",
+    "source": "S",
+    "protocol": dict.fromkeys(VISION_FIELDS, UNSTATED) | {"ways": 5, "shots": 1},
+}
+
+
+def saved(folder: Path, *entries: Any) -> Path:
+    path = folder / "published.yaml"
+    path.write_text(yaml.safe_dump({"entries": list(entries)}))
+    return path
+
+
+def test_a_good_entry_is_read(tmp_path: Path) -> None:
+    (entry,) = load(saved(tmp_path, GOOD))
+    assert (entry.id, entry.cite, entry.system, entry.training, entry.protocol["ways"]) == (
+        "one",
+        "A et al. 2020",
+        "",
+        {},
+        5,
+    )
+
+
+def without(field: str) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw.pop(field)
+
+
+def put(**fields: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw.update(fields)
+
+
+def protocol(**fields: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw.update(protocol={**raw["protocol"], **fields})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without("value"), "entry one: value: is missing"),
+        (without("id"), "entry number 1: id: is missing"),
+        (put(id="One Two"), "entry One Two: id: is 'One Two', expected lower-case letters"),
+        (put(value="98,7"), "entry one: value: is '98,7', expected a finite number"),
+        (put(value=float("nan")), "entry one: value: is nan, expected a finite number"),
+        (put(value=True), "entry one: value: is True, expected a finite number"),
+        (put(value=101), "entry one: value: is 101, expected a percentage"),
+        (put(year="2017"), "entry one: year: is '2017', expected a year or null"),
+        (put(colour="red"), "entry one: colour: is no field of an entry; they are id, authors"),
+        (put(metric=["accuracy"]), r"entry one: metric: is \['accuracy'\], expected one of accuracy, return"),
+        (put(verification="sure"), "entry one: verification: is 'sure', expected one of primary"),
+        (put(interval={"half_width": 1.0}), "entry one: interval: is .*, expected half_width, kind"),
+        (put(interval={"half_width": 1.0, "kind": "sem"}), "entry one: interval.kind: is 'sem', expected one of ci95"),
+        (put(interval={"half_width": -1, "kind": "ci95"}), "entry one: interval.half_width: is -1, expected a number"),
+        (put(interval={"half_width": 1, "kind": "none"}), "entry one: interval.half_width: is given without"),
+        (put(interval={"half_width": 1, "kind": "std-over-seeds"}), "entry one: interval.seeds: is None"),
+        (put(interval={"half_width": 1, "kind": "ci95", "seeds": 3}), "entry one: interval.seeds: is 3"),
+        (put(value=None), "entry one: interval.half_width: is given without a value"),
+        (put(protocol="as usual"), "entry one: protocol: is str, expected fields"),
+        (protocol(horizon=100), "entry one: protocol.horizon: is no field of a protocol"),
+        (protocol(ways=20), "entry one: protocol.ways: is 20, but the benchmark is omniglot-5w1s"),
+        (protocol(shots=UNSTATED), "entry one: protocol.shots: is 'unstated', but the benchmark"),
+        (protocol(queries="15"), "entry one: protocol.queries: is '15', expected int or 'unstated'"),
+        (protocol(rotations_test=1), "entry one: protocol.rotations_test: is 1, expected bool"),
+        (lambda raw: raw.update(protocol={"ways": 5}), "entry one: protocol.dataset: is missing; 'unstated' says"),
+        (put(training={"iterations": 0}), "entry one: training.iterations: is 0; known are iterations"),
+        (put(training={"epochs": 5}), "entry one: training.epochs: is 5; known are iterations"),
+    ],
+)  # fmt: skip
+def test_a_bad_entry_is_refused(tmp_path: Path, spoil: Callable[[dict[str, Any]], None], message: str) -> None:
+    raw = {**GOOD}
+    spoil(raw)
+    with pytest.raises(PublishedError, match=f"published.yaml: {message}"):
+        load(saved(tmp_path, raw))
+
+
+def test_an_id_is_used_once(tmp_path: Path) -> None:
+    with pytest.raises(PublishedError, match=r"published\.yaml: entry one: id: is used twice"):
+        load(saved(tmp_path, GOOD, GOOD))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("entries: [1, 2", "not readable: .*line 1"),
+        ("entries:\n  - id: one\n    value: 1\n    value: 2\n", "not readable: 'value' is given twice.*line 4"),
+        ("entries: !!python/object/apply:os.system ['true']", "not readable: .*could not determine a constructor"),
+        ("- 1", "expected `entries`, a list"),
+        ("entries: 3", "expected `entries`, a list"),
+        ("entries: []\nmore: 1", "expected `entries`, a list"),
+        ("entries: [3]", "entry number 1: entry: is int, expected fields"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "published.yaml"
+    path.write_text(text)
+    with pytest.raises(PublishedError, match=f"(?s)published.yaml: {message}"):
+        load(path)
+    with pytest.raises(PublishedError, match=r"absent\.yaml: not readable: .*No such file"):
+        load(tmp_path / "absent.yaml")
+
+
+def test_a_return_has_the_protocol_of_control(tmp_path: Path) -> None:
+    raw = {**GOOD, "benchmark": "navigation", "metric": "return", "value": -20.3}
+    with pytest.raises(
+        PublishedError, match=r"entry one: protocol\.backbone: is no field of a protocol; .*environment"
+    ):
+        load(saved(tmp_path, raw))
+    (entry,) = load(saved(tmp_path, raw | {"protocol": dict.fromkeys(CONTROL_FIELDS, UNSTATED)}))
+    assert entry.value == -20.3
+    assert set(FIELDS) == {"accuracy", "return"}

@@ -1,0 +1,228 @@
+"""The verdict's words, on numbers worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from bench.leaderboard.protocol import CONTROL_FIELDS, Difference, compare
+from bench.leaderboard.published import Entry, Interval
+from bench.leaderboard.verdict import WORDS, verdict
+from bench.recipes.few_shot import resolve
+from bench.records.rows import T975, Row, summarise
+from tests.support.synthetic import control_record, entry, half_width, protocol_of, record, row
+
+WIDTH = half_width(0.02)
+"""± of a made-up record over its 600 tasks: 0.16 %."""
+
+
+def test_the_made_up_interval() -> None:
+    assert pytest.approx(0.16017, abs=1e-5) == WIDTH
+    assert row().measured is not None
+    assert row().measured.ci95 == pytest.approx(WIDTH, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ours", "word", "reason"),
+    [
+        (0.990, "reproduced", "0.30 above the published number"),
+        (0.987, "reproduced", "0.00 above the published number"),
+        (0.983, "reproduced", "0.40 lower, within both intervals (together ± 0.56)"),
+        (0.9815, "reproduced", "0.55 lower, within both intervals (together ± 0.56)"),
+        (0.981, "below", "0.60 lower, beyond both intervals (together ± 0.56)"),
+        (0.5, "below", "48.70 lower, beyond both intervals (together ± 0.56)"),
+    ],
+)
+def test_intervals_decide_where_the_protocols_agree(ours: float, word: str, reason: str) -> None:
+    found = verdict(row(record(mean=ours, spread=0.02 if ours < 0.99 else 0.005)), entry(98.7, 0.4))
+    assert (found.word, found.reason) == (word, reason)
+    assert found.comparison.decisive == ()
+
+
+def test_a_number_printed_without_an_interval_is_exact() -> None:
+    assert verdict(row(record(mean=0.9856)), entry(98.7, None)).word == "reproduced"
+    assert verdict(row(record(mean=0.9853)), entry(98.7, None)).word == "below"
+
+
+@pytest.mark.parametrize(
+    ("field", "published", "shown"),
+    [
+        ("split", "vinyals", "split vinyals, here random-1200-423/seed0"),
+        ("ways", 20, "ways 20, here 5"),
+        ("shots", 5, "shots 5, here 1"),
+        ("queries", 15, "queries 15, here 1"),
+        ("train_ways", 60, "train ways 60, here 5"),
+        ("train_shots", 5, "train shots 5, here 1"),
+        ("within_group_test", True, "within group test yes, here no"),
+        ("rotations_train", False, "rotations train no, here yes"),
+        ("rotations_test", False, "rotations test no, here yes"),
+        ("image_size", 84, "image size 84, here 28"),
+        ("backbone", "conv4-64", "backbone conv4-64, here conv4-strided-64"),
+        ("norm", "running", "norm running, here transductive"),
+        ("train_steps", 5, "train steps 5, here 1"),
+        ("test_steps", 1, "test steps 1, here 3"),
+        ("second_order", False, "second order no, here yes"),
+        ("episodes", "lake-runs", "episodes lake-runs, here drawn"),
+    ],
+)
+def test_a_decisive_field_makes_it_not_comparable(field: str, published: Any, shown: str) -> None:
+    found = verdict(row(record(mean=0.99, spread=0.001)), entry(protocol={field: published}))
+    assert (found.word, found.reason) == ("not comparable", f"published with {shown}")
+    assert [d.field for d in found.comparison.decisive] == [field]
+
+
+def test_the_number_of_tasks_and_the_selection_are_noted() -> None:
+    found = verdict(row(), entry(protocol={"test_tasks": 1000, "selection": "last"}))
+    assert found.word == "reproduced"
+    assert found.comparison.noted == (
+        Difference("test_tasks", 600, 1000),
+        Difference("selection", "best of 200 validation episodes every 500 iterations", "last"),
+    )
+
+
+def test_queries_decide_only_under_transductive_normalisation() -> None:
+    running = {"norm": "running"}
+    found = verdict(row(record(protocol=running)), entry(protocol={**running, "queries": 15}))
+    assert found.word == "reproduced"
+    assert found.comparison.noted == (Difference("queries", 1, 15),)
+
+
+def test_what_the_source_leaves_open_is_assumed() -> None:
+    found = verdict(row(), entry(protocol={"norm": "unstated", "backbone": "unstated"}))
+    assert (found.word, found.reason) == ("reproduced", "0.00 above the published number; 2 protocol fields unstated")
+    assert found.comparison.assumed == ("backbone", "norm")
+
+
+@pytest.mark.parametrize(
+    ("ours", "published", "same", "assumed"),
+    [
+        ("random-1200-423/seed0", "random-1200-423", True, False),
+        ("random-1200-423/seed7", "random-1200-423", True, False),
+        ("vinyals-within-alphabet", "vinyals", False, False),
+        ("ravi-larochelle/train-300", "ravi-larochelle", False, False),
+        ("ravi-larochelle", "ravi-larochelle/trainval", False, False),
+        ("hashed-60-20-20/20-samples/seed0", "unstated/20-samples", True, True),
+        ("hashed-60-20-20/all/seed0", "unstated/20-samples", False, True),
+        ("anything", "unstated", True, True),
+    ],
+)
+def test_splits_agree_up_to_the_draw(ours: str, published: str, same: bool, assumed: bool) -> None:
+    protocol = protocol_of(resolve("maml", "omniglot-5w1s"))
+    found = compare({**protocol, "split": ours}, {**entry().protocol, "split": published}, "accuracy")
+    assert ([d.field for d in found.decisive] == []) is same
+    assert ("split" in found.assumed) is assumed
+
+
+def test_a_field_that_the_record_lacks_is_a_difference() -> None:
+    mine = record()
+    del mine["protocol"]["norm"]
+    assert verdict(row(mine), entry()).reason == "published with norm transductive, here not recorded"
+
+
+def test_words_without_a_comparison() -> None:
+    assert verdict(None, entry()).word == "not run"
+    assert verdict(row(), None).word == "no published number"
+    assert verdict(row(), None).reason == "nothing is published for it"
+    curves = entry(None, None)
+    assert (verdict(row(), curves).word, verdict(row(), curves).reason) == (
+        "not comparable",
+        "the source prints curves only",
+    )
+    returns = entry(metric="return", protocol={})
+    assert verdict(row(), returns).reason == "published is a return, this run measured an accuracy"
+    assert len(set(WORDS)) == 6
+
+
+@pytest.mark.parametrize("mean", [0.5, 0.999])
+def test_what_was_only_recalled_decides_nothing(mean: float) -> None:
+    found = verdict(row(record(mean=mean, spread=0.001)), entry(verification="memory"))
+    assert (found.word, found.reason) == ("unverified reference", "recalled, not read in the source")
+
+
+def test_a_diverged_seed_is_never_averaged_away() -> None:
+    both = row(record(mean=0.99, spread=0.001), record(seed=1, diverged=True))
+    assert (verdict(both, entry()).word, verdict(both, entry()).reason) == ("below", "training diverged with seed 1")
+    assert both.measured is not None
+    assert (both.measured.seeds, both.measured.seeds_ci95) == (1, None)
+    assert row(record(diverged=True)).measured is None
+    assert verdict(row(record(diverged=True)), entry()).word == "below"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "published", "label"),
+    [
+        ("paper", 60000, ""),
+        ("paper", None, ""),
+        ("paper", 40000, "paper schedule: 60000 iterations, published 40000"),
+        ("short", 60000, "short schedule: 4000 iterations, published 60000"),
+        ("short", None, "short schedule: 4000 iterations"),
+    ],
+)
+def test_a_short_schedule_is_a_label_and_no_difference(schedule: str, published: int | None, label: str) -> None:
+    reference = entry(training={"iterations": published} if published else {})
+    found = verdict(row(record(schedule=schedule)), reference)
+    assert (found.word, found.schedule) == ("reproduced", label)
+
+
+def test_intervals_over_tasks_and_over_seeds_by_hand() -> None:
+    """Two seeds on two tasks: task means 0.6 and 0.8, seed means 0.65 and 0.75."""
+    test = {"updates": [0, 1], "mean": [0.2, 0.3], "ci95": [0.02, 0.04]}
+    mine = [
+        {"per_task": [0.5, 0.8], "seed": 0, "test": test},
+        {"per_task": [0.7, 0.8], "seed": 1, "test": {**test, "mean": [0.6, 0.7], "ci95": [0.06, 0.08]}},
+    ]
+    found = summarise(mine, 100.0)
+    assert found.mean == pytest.approx(70.0)
+    assert found.ci95 == pytest.approx(1.96 * 10.0)  # s = 14.142, √2
+    assert found.seeds_ci95 == pytest.approx(12.706 * 5.0)  # s = 7.071, √2
+    assert (found.seeds, found.updates) == (2, 1)
+    before = summarise(mine, 100.0, 0)
+    assert (before.mean, before.ci95, before.updates) == pytest.approx((40.0, 4.0, 0))
+    assert before.seeds_ci95 == pytest.approx(12.706 * 20.0)  # s = 28.284, √2
+    assert summarise(mine, 100.0, 7) == summarise(mine, 100.0, 1) == found
+
+
+def test_quantiles_are_students() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    assert list(T975) == pytest.approx([stats.t.ppf(0.975, df) for df in range(1, 10)], abs=5e-4)
+
+
+def test_the_published_spread_over_seeds_is_taken_as_printed() -> None:
+    spread = Interval(0.5, "std-over-seeds", 3)
+    reference: Entry = entry(98.7, interval=spread)
+    found: Row = row(record(mean=0.981))
+    assert verdict(found, reference).word == "reproduced"
+    assert verdict(row(record(mean=0.980)), reference).word == "below"
+
+
+CONTROL = dict.fromkeys(CONTROL_FIELDS, "unstated") | {"environment": "cheetah-dir"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "updates", "word"),
+    [("unstated", 1, "reproduced"), (1, 1, "reproduced"), (2, 2, "below"), (0, 0, "below")],
+)
+def test_a_return_is_compared_after_the_published_number_of_updates(stated: Any, updates: int, word: str) -> None:
+    mine = row(control_record(means=(-10.0, 160.0, 120.0, 300.0), spread=10.0))
+    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "updates": stated})
+    found = verdict(mine, reference)
+    assert found.measured is not None
+    assert (found.measured.updates, found.word) == (updates, word)
+    assert ("updates" in found.comparison.assumed) is (stated == "unstated")
+    assert found.comparison.decisive == ()
+
+
+def test_a_return_that_was_not_recorded_after_so_many_updates_is_not_comparable() -> None:
+    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "updates": 5})
+    found = verdict(row(control_record()), reference)
+    assert (found.word, found.reason) == ("not comparable", "published with updates 5, here 1")
+    assert found.measured is not None
+    assert found.measured.mean == 160.0
+
+
+def test_another_horizon_is_another_task() -> None:
+    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "horizon": 200})
+    found = verdict(row(control_record()), reference)
+    assert (found.word, found.reason) == ("not comparable", "published with horizon 200, here 100")

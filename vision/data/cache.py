@@ -1,0 +1,209 @@
+"""Images decoded once, kept as one memory-mapped array, found again by their content.
+
+A cache entry is a folder ``<name>-<key>`` with ``images.npy`` (M, C, H, W) uint8 and ``index.json``. It is
+built in a temporary folder beside it and moved into place in one step, so a reader sees all of it or none,
+however many processes build at once and whenever one dies. An entry that does not pass its own checks is
+built again: the cache can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from vision.data.source import ClassImages, DataError, Pixels
+
+FORMAT = 1
+"""Raised when the layout of an entry or the meaning of its pixels changes: older ones are then not found."""
+CHECKED_BYTES = 64 * 2**20
+"""An array up to this size has its pixels checked at every load (0.05 s); a larger one only its size and index."""
+ABANDONED = 24 * 3600
+"""Seconds after which a temporary folder is taken to be left by a process that was killed."""
+TEMPORARY = (".building-", ".verify-", ".import-", ".download-")
+"""How the names of temporary folders begin, here and in the data root."""
+
+
+class Item(NamedTuple):
+    """An image to be decoded."""
+
+    class_name: str
+    image_name: str
+    place: str
+    read: Callable[[], bytes]
+    """Its encoded bytes (or, for sources that hold arrays, its pixels)."""
+
+
+def key_of(*facts: object) -> str:
+    """A short name for whatever decides the decoded pixels: files, sizes, checksums, image size, filter."""
+    return hashlib.sha256(json.dumps([FORMAT, facts], default=str).encode()).hexdigest()[:20]
+
+
+def content_digest(items: Iterable[tuple[str, str, bytes]]) -> str:
+    """sha256 over (class name, image name, sha256 of the image's bytes), in the order given.
+
+    The zip, its compression and the order of its members leave no trace in it.
+    """
+    digest = hashlib.sha256()
+    for class_name, image_name, content in items:
+        digest.update(entry_of(class_name, image_name, content))
+    return digest.hexdigest()
+
+
+def entry_of(class_name: str, image_name: str, content: bytes) -> bytes:
+    """What one image adds to a digest of content. A file's name need not be UTF-8: it counts byte by byte."""
+    return f"{class_name}/{image_name}\0".encode(errors="surrogateescape") + hashlib.sha256(content).digest()
+
+
+def cached(
+    name: str,
+    key: str,
+    items: Callable[[], Sequence[Item]],
+    decode: Callable[[bytes, str], Pixels],
+    *,
+    shape: tuple[int, int, int],
+    cache: Path,
+) -> ClassImages:
+    """The decoded images of a source, from the cache where it has them.
+
+    Args:
+        key: from `key_of`, everything that decides the result.
+        items: called only when they must be decoded.
+        decode: (bytes, place) -> (C, H, W) uint8.
+        shape: (C, H, W).
+
+    Raises:
+        DataError: an image that cannot be decoded; a cache folder that is full or cannot be written.
+    """
+    entry = cache / f"{name}-{key}"
+    found = _open(entry, shape)
+    if found is not None:
+        return found
+    todo = sorted(items(), key=lambda item: item[:2])
+    if not todo:
+        raise DataError(
+            f"{name}: its files hold no images of any class. See `metabench data list` for how to get them."
+        )
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        sweep(cache)
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=cache, ignore_cleanup_errors=True) as temporary:
+            draft = Path(temporary) / "entry"
+            draft.mkdir()
+            _write(draft, todo, decode, shape)
+            ours = _open(draft, shape)
+            if ours is None:
+                raise DataError(f"What was written to {cache} does not read back. Check the disk.")
+            # Should another process be replacing the entry just now, the file that is open here remains readable.
+            return _publish(draft, entry, shape) or ours
+    except OSError as error:
+        raise _unwritable(cache, error, len(todo) * int(np.prod(shape))) from error
+
+
+def _unwritable(cache: Path, error: OSError, needed: int) -> DataError:
+    what = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"cannot be written ({error.strerror})"
+    return DataError(
+        f"The cache folder {cache} {what}; {needed / 1e6:.0f} MB are needed. Set METABENCH_CACHE to another folder."
+    )
+
+
+def _write(
+    draft: Path, items: Sequence[Item], decode: Callable[[bytes, str], Pixels], shape: tuple[int, int, int]
+) -> None:
+    """Stream the decoded images and the index into the draft folder."""
+    pixels, content, names, starts = hashlib.sha256(), hashlib.sha256(), list[str](), list[int]()
+    # Plain writes and not a writable memory map: on a full disk those raise an error, and a map kills the process.
+    with open(draft / "images.npy", "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(items), *shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for position, item in enumerate(items):
+            if not names or names[-1] != item.class_name:
+                names.append(item.class_name)
+                starts.append(position)
+            data = item.read()
+            content.update(entry_of(item.class_name, item.image_name, data))
+            image = decode(data, item.place)
+            if image.shape != shape or image.dtype != np.uint8:
+                raise DataError(f"{item.place}: {image.dtype} pixels {image.shape}, expected uint8 {shape}.")
+            raw = image.tobytes()
+            pixels.update(raw)
+            file.write(raw)
+        _sync(file)
+    index = {
+        "shape": [len(items), *shape],
+        "starts": [*starts, len(items)],
+        "names": names,
+        "digest": content.hexdigest(),
+        "pixels": pixels.hexdigest(),
+    }
+    with open(draft / "index.json", "wb") as file:
+        file.write(json.dumps({"seal": _seal(index), "index": index}).encode())
+        _sync(file)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _seal(index: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+
+
+def _publish(draft: Path, entry: Path, shape: tuple[int, int, int]) -> ClassImages | None:
+    """Move the draft into place, unless another process was first; a damaged entry makes room. What is there then."""
+    for _ in range(10):
+        with suppress(FileNotFoundError):
+            if (there := _open(entry, shape)) is not None:
+                return there
+            # Moved aside first: deleting in place would let a reader see half of it.
+            os.replace(entry, Path(tempfile.mkdtemp(dir=draft.parent)) / "damaged")
+        try:
+            os.replace(draft, entry)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return _open(entry, shape)
+    raise DataError(f"{entry} is damaged and cannot be replaced. Delete it.")
+
+
+def sweep(folder: Path) -> None:
+    """Delete the temporary folders that killed processes left in a folder."""
+    for old in (path for prefix in TEMPORARY for path in folder.glob(f"{prefix}*")):
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > ABANDONED:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _open(entry: Path, shape: tuple[int, int, int]) -> ClassImages | None:
+    """The entry, or None where it is absent or damaged."""
+    try:
+        sealed = json.loads((entry / "index.json").read_bytes())
+        index = sealed["index"]
+        images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    if sealed.get("seal") != _seal(index) or images.dtype != np.uint8:
+        return None
+    if list(images.shape) != index["shape"] or images.shape[1:] != shape:
+        return None
+    if images.nbytes <= CHECKED_BYTES and not pixels_intact(images, index["pixels"]):
+        return None
+    starts = np.array(index["starts"], dtype=np.int64)
+    return ClassImages(images=images, starts=starts, names=tuple(index["names"]), digest=index["digest"])
+
+
+def pixels_intact(images: Pixels, expected: str) -> bool:
+    """Whether the pixels are those that were written (sha256)."""
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest() == expected

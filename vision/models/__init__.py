@@ -1,0 +1,1 @@
+"""The bodies for images, and the layers that they are made of."""
