@@ -19,8 +19,7 @@ Fields = dict[str, Any]
 
 HALVED_EVERY_2000 = tuple((2000 * k, 0.5**k) for k in range(1, 11))
 
-PROTONET_OMNIGLOT: Fields = {
-    "split": "vinyals",
+EPISODES_60_WAY: Fields = {
     "rotations": ("train", "val", "test"),
     "backbone": "conv4",
     "norm": "running",
@@ -32,6 +31,7 @@ PROTONET_OMNIGLOT: Fields = {
     "lr_factors": HALVED_EVERY_2000,
     "test_tasks": 1000,
 }
+"""ProtoNet's on Omniglot."""
 PROTONET_QUICK_DRAW: Fields = {"width": 64, "norm": "running", "meta_batch": 1, "train_ways": 20, "iterations": 5000}
 PROTONET_GLYPHS: Fields = {"norm": "running", "train_ways": 20, "meta_batch": 1}
 
@@ -87,8 +87,9 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("meta-sgd", "omniglot"): {"inner_lr": 0.4, "meta_batch": 32, "queries": "shots", "train_queries": "shots"},
     ("meta-sgd", "glyphs"): {"inner_lr": 0.4, "meta_batch": 8},
     # Snell et al. 2017 (and its code for Omniglot): 60-way episodes there, 30- and 20-way on miniImageNet. They train
-    # until validation stops improving; the iterations are this project's.
-    ("protonet", "omniglot"): PROTONET_OMNIGLOT,
+    # until validation stops improving, then on Omniglot once more as long, on training and validation characters; the
+    # iterations are this project's.
+    ("protonet", "omniglot"): EPISODES_60_WAY | {"split": "vinyals-trainval", "val_tasks": 0},
     ("protonet", "mini-imagenet"): {
         "width": 64,
         "norm": "running",
@@ -116,7 +117,7 @@ PAPERS: dict[tuple[str, str], Fields] = {
         "val_every": 1000,
         "test_tasks": 1000,
     },
-    ("metaoptnet", "omniglot"): PROTONET_OMNIGLOT | LEE,
+    ("metaoptnet", "omniglot"): EPISODES_60_WAY | LEE | {"split": "vinyals"},
     ("metaoptnet", "quick-draw"): PROTONET_QUICK_DRAW | LEE,
     ("metaoptnet", "glyphs"): PROTONET_GLYPHS | LEE,
 }
@@ -134,11 +135,15 @@ BENCHMARKS: dict[str, tuple[str, Fields]] = {
     # Classes of one alphabet, in training too; no rotations.
     "omniglot-within": (
         "omniglot",
-        {"split": "within-alphabet", "within_group": ("train", "val", "test"), "rotations": (), "train_ways": "ways"},
+        {
+            "split": "within-alphabet", "within_group": ("train", "val", "test"), "rotations": (), "train_ways": "ways",
+            "val_tasks": 200,
+        },
     ),
     # Lake et al. 2019: learn from the background alphabets without rotated classes, test on the 20 fixed runs.
     "omniglot-lake": (
-        "omniglot", {"split": "lake", "within_group": ("val", "test"), "rotations": (), "lake_runs": True},
+        "omniglot",
+        {"split": "lake", "within_group": ("val", "test"), "rotations": (), "lake_runs": True, "val_tasks": 200},
     ),
 }  # fmt: skip
 """Other ways to use a data set: name -> (data set, fields). They win over the paper's fields."""
@@ -150,9 +155,8 @@ SHORT: dict[tuple[str, str], Fields] = {
     ("maml-noconv", "omniglot"): {"iterations": 10_000},
     ("anil", "omniglot"): {"iterations": 2000},
     ("meta-sgd", "omniglot"): {"iterations": 1500},
-    ("protonet", "omniglot"): {"iterations": 3000},
-    ("protonet", "omniglot-5s"): {"iterations": 800},
-    ("protonet", "omniglot-20w"): {"iterations": 1200},
+    # Under "vinyals" validation stood at 98.7 % (5-way, 1-shot) from iteration 4000 on.
+    ("protonet", "omniglot"): {"iterations": 6000, "lr_factors": ((2000, 0.5), (4000, 0.25), (5000, 0.125))},
     ("metaoptnet", "omniglot"): {"iterations": 1500},
     ("protonet", "mini-imagenet"): {"iterations": 1200, "train_ways": 5, "val_tasks": 100},
     ("anil", "mini-imagenet"): {"iterations": 600, "val_tasks": 100},
@@ -213,7 +217,7 @@ def few_shot(algorithm: str, benchmark: str, schedule: str = "paper") -> FewShot
 
 
 def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields:
-    """The short schedule: fewer iterations, and a falling outer rate halved at 1/2, 3/4 and 7/8 of them."""
+    """The short schedule: fewer iterations; a falling outer rate is halved at 1/2, 3/4 and 7/8, unless stated."""
     keys = (dataset, f"{dataset}-{fields['ways']}w", f"{dataset}-{fields['shots']}s")
     short: Fields = {"iterations": min(1000, fields.get("iterations", 1000))}
     for name in (learner, algorithm):
@@ -222,7 +226,7 @@ def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields
     n = short["iterations"]
     factors = ((n // 2, 0.5), (n * 3 // 4, 0.25), (n * 7 // 8, 0.125)) if "lr_factors" in fields else ()
     often = {"val_every": max(1, n // 10), "val_tasks": min(200, fields.get("val_tasks", 200))}
-    return often | short | {"lr_factors": factors}
+    return often | {"lr_factors": factors} | short
 
 
 def benchmark_names() -> list[str]:

@@ -57,7 +57,7 @@ class Recipe:
     val_every: int = 500
     """Iterations between validations; the best on validation is what is tested."""
     val_tasks: int = 200
-    """Validation tasks, the same each time."""
+    """Validation tasks, the same each time; 0 to validate nothing and test the last iterate."""
     test_tasks: int = 600
     """Test tasks, the same for every algorithm and seed."""
 
@@ -75,6 +75,12 @@ class Recipe:
     def judged(self) -> int:
         """After how many updates a learner is validated and compared with a published number."""
         return self.test_steps
+
+    def selection(self, tasks: str) -> str:
+        """How the tested iterate is picked: "best of 200 validation episodes …", with their name; or "last"."""
+        if not self.val_tasks:
+            return "last"
+        return f"best of {self.val_tasks} validation {tasks} every {self.val_every} iterations"
 
     def digest(self) -> str:
         """Twelve hexadecimal digits that change with any field."""
@@ -105,7 +111,7 @@ class Recipe:
     def check(self) -> Self:
         """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
         self.at_least({"inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0})
-        self.at_least({"val_every": 1, "val_tasks": 1, "test_tasks": 2})
+        self.at_least({"val_every": 1, "val_tasks": 0, "test_tasks": 2})
         self.below({"test_steps": MOST_UPDATES})
         for name in (self.algorithm, self.benchmark):
             if not NAME.fullmatch(name):

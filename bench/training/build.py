@@ -60,6 +60,11 @@ def build_few_shot(
     _, channels, size, _ = dataset.images.images.shape
     train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     test = Shape(recipe.ways, recipe.shots, recipe.queries)
+    if recipe.val_tasks and not len(dataset.splits["val"]):
+        raise RecipeError(
+            f"{recipe.name}: split {recipe.split} of {dataset.name} has no classes to validate on; give --val-tasks 0 "
+            "and the --iterations chosen beforehand, and the last iterate is tested"
+        )
     episodes: dict[str, Drawn] = {
         split: Episodes(
             dataset,
@@ -70,6 +75,7 @@ def build_few_shot(
             seed=seed if split == "train" else TEST_SEED,
         )
         for split in ("train", "val", "test")
+        if split != "val" or recipe.val_tasks
     }
     if recipe.lake_runs:
         from vision.data.omniglot import lake_runs
@@ -112,7 +118,7 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
         "second_order": not recipe.first_order,
         "test_tasks": recipe.tests,
         "episodes": "lake-runs" if recipe.lake_runs else "drawn",
-        "selection": f"best of {recipe.val_tasks} validation episodes every {recipe.val_every} iterations",
+        "selection": recipe.selection("episodes"),
     }
 
 

@@ -85,5 +85,5 @@ def protocol(recipe: ControlRecipe, spec: Spec) -> dict[str, Any]:
         "updates": recipe.judged,
         "second_order": not recipe.first_order,
         "test_tasks": recipe.tests,
-        "selection": f"best of {recipe.val_tasks} validation tasks every {recipe.val_every} iterations",
+        "selection": recipe.selection("tasks"),
     }

@@ -107,8 +107,10 @@ class Trainer:
             self.log.add({"iteration": state.iteration} | metrics)
             progress.advance(state.iteration, metrics, recipe.meta_batch)
             due = state.iteration % recipe.val_every == 0 or state.iteration == recipe.iterations
-            if due:
+            if due and recipe.val_tasks:
                 self.validate(progress)
+            elif due:
+                self.keep()
             if state.diverged:
                 break
             if due or time.monotonic() - self.saved_at > self.save_every:
@@ -168,8 +170,13 @@ class Trainer:
         self.log.add({"iteration": self.state.iteration, "val": mean, "val_ci95": ci95})
         progress.validated(point)
         if mean > self.state.best:
-            self.state.best, self.state.best_iteration = mean, self.state.iteration
-            self.state.best_learner = {k: v.detach().cpu().clone() for k, v in self.built.learner.state_dict().items()}
+            self.state.best = mean
+            self.keep()
+
+    def keep(self) -> None:
+        """Keep the learner as it is now: it is the one to be tested unless a better or later one is kept."""
+        self.state.best_iteration = self.state.iteration
+        self.state.best_learner = {k: v.detach().cpu().clone() for k, v in self.built.learner.state_dict().items()}
 
     def save(self) -> None:
         """Checkpoint and log, on the first process. The log is written first: a resumed run cuts it to fit."""
@@ -226,6 +233,6 @@ class Trainer:
             ) from error
 
     def load_best(self) -> None:
-        """Put the learner that validated best into place; the present one where none was validated."""
+        """Put the learner that is to be tested into place: what `keep` kept, or the present one where nothing was."""
         if self.state.best_learner:
             self.built.learner.load_state_dict(self.state.best_learner)

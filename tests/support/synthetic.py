@@ -19,7 +19,7 @@ from bench.records.statistics import mean_interval
 from bench.training.record import SCHEMA, file_name, write_record
 
 SPLITS = {
-    "omniglot": {"random": "random-1200-423/seed0", "vinyals": "vinyals", "within-alphabet": "vinyals-within-alphabet"},
+    "omniglot": {"random": "random-1200-423/seed0", "within-alphabet": "vinyals-within-alphabet"},
     "mini-imagenet": {"ravi-larochelle": "ravi-larochelle"},
     "quick-draw": {"20-samples": "hashed-60-20-20/20-samples/seed0"},
     "glyphs": {"embedded": "embedded"},
@@ -45,7 +45,7 @@ def protocol_of(recipe: Any) -> dict[str, Any]:
         "second_order": not recipe.first_order,
         "test_tasks": recipe.tests,
         "episodes": "drawn",
-        "selection": f"best of {recipe.val_tasks} validation episodes every {recipe.val_every} iterations",
+        "selection": recipe.selection("episodes"),
     }
 
 

@@ -29,7 +29,7 @@ def test_every_field_changes_the_digest(field):
 
 LEAST = {
     "ways": 2, "shots": 1, "queries": 1, "train_ways": 2, "train_shots": 1, "train_queries": 1, "width": 1,
-    "inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0, "val_every": 1, "val_tasks": 1,
+    "inner_steps": 0, "test_steps": 0, "meta_batch": 1, "iterations": 0, "val_every": 1, "val_tasks": 0,
     "test_tasks": 2,
 }  # fmt: skip
 

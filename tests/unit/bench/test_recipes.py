@@ -31,8 +31,10 @@ STATED = {
     ("meta-sgd", "omniglot-5w1s"): {"inner_steps": 1, "test_steps": 1},
     # Snell et al. 2017, §3.1 and §3.2: 60-way episodes with 5 queries; 30-way for 1 shot, 20-way for 5.
     ("protonet", "omniglot-5w5s"): {
-        "train_ways": 60, "train_shots": 5, "train_queries": 5, "norm": "running", "split": "vinyals",
+        "train_ways": 60, "train_shots": 5, "train_queries": 5, "norm": "running", "val_tasks": 0,
         "rotations": ("train", "val", "test"), "backbone": "conv4", "width": 64, "test_tasks": 1000, "outer_lr": 1e-3,
+        "split": "vinyals-trainval", "iterations": 20_000,
+        "lr_factors": tuple((2000 * k, 0.5**k) for k in range(1, 11)),
     },
     ("protonet", "mini-imagenet-5w1s"): {"train_ways": 30, "width": 64},
     ("protonet", "mini-imagenet-5w5s"): {"train_ways": 20, "train_shots": 5},
@@ -45,18 +47,19 @@ STATED = {
     # Not theirs: ProtoNet's episodes with their outer optimiser.
     ("metaoptnet", "omniglot-5w1s"): {
         "backbone": "conv4", "train_ways": 60, "train_shots": 1, "train_queries": 5, "meta_batch": 1, "norm": "running",
-        "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 5e-4, "smoothing": 0.0,
+        "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 5e-4, "smoothing": 0.0, "split": "vinyals",
+        "val_tasks": 200,
     },
     ("metaoptnet-rr", "mini-imagenet-5w5s"): {"head": "ridge", "penalty": 50.0},
     ("maml-noconv", "omniglot-5w1s"): {"backbone": "mlp", "inner_lr": 0.4},
     ("maml-fo", "mini-imagenet-5w1s"): {"first_order": True, "clip": 10.0},
     ("protonet", "omniglot-lake-20w1s"): {
-        "lake_runs": True, "rotations": (), "split": "lake", "within_group": ("val", "test"),
+        "lake_runs": True, "rotations": (), "split": "lake", "within_group": ("val", "test"), "val_tasks": 200,
     },
     ("anil", "omniglot-within-20w1s"): {
         "within_group": ("train", "val", "test"), "split": "within-alphabet", "rotations": (),
     },
-    ("protonet", "omniglot-within-5w1s"): {"train_ways": 5},
+    ("protonet", "omniglot-within-5w1s"): {"train_ways": 5, "split": "within-alphabet", "val_tasks": 200},
 }  # fmt: skip
 
 
@@ -107,7 +110,8 @@ def test_the_short_schedule_changes_nothing_but_the_schedule(algorithm, name):
     assert short.digest() != paper.digest()
     if paper.lr_factors:
         n = short.iterations
-        assert short.lr_factors == ((n // 2, 0.5), (n * 3 // 4, 0.25), (n * 7 // 8, 0.125))
+        halved_at = (2000, 4000, 5000) if algorithm == "protonet" else (n // 2, n * 3 // 4, n * 7 // 8)
+        assert short.lr_factors == tuple((at, 0.5**k) for k, at in enumerate(halved_at, start=1))
 
 
 def test_ways_and_shots_that_nobody_published():

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,6 +93,48 @@ def test_a_checkpoint_follows_each_validation_and_each_interval(tmp_path, monkey
     at.clear()
     train(trainer(tmp_path / "often", dataclasses.replace(RECIPE, val_every=4), save_every=-1))
     assert at == [1, 2, 3, 4, 5, 6]
+
+
+NOTHING_TO_VALIDATE = dataclasses.replace(RECIPE, val_tasks=0)
+
+
+@pytest.fixture
+def no_validation_classes(monkeypatch):
+    """Glyphs with all but the test alphabet in training."""
+
+    class TrainsOnAll(Glyphs):
+        def load(self, root, split, *, cache, seed=0):
+            data = super().load(root, split, cache=cache, seed=seed)
+            data.splits["train"] = np.concatenate([data.splits["train"], data.splits["val"]])
+            data.splits["val"] = data.splits["val"][:0]
+            return data
+
+    monkeypatch.setitem(DATASETS, "glyphs", TrainsOnAll(alphabets=(1, 1, 1), drawings=6))
+
+
+def test_without_validation_the_last_iterate_is_kept(tmp_path, no_validation_classes):
+    one = trainer(tmp_path / "calm", NOTHING_TO_VALIDATE)
+    state = train(one)
+    assert (state.iteration, state.best_iteration, state.curve) == (6, 6, [])
+    assert one.built.protocol["selection"] == "last"
+    assert all("val" not in line for line in lines(tmp_path / "calm"))
+    learner = one.built.learner.state_dict()
+    assert all(torch.equal(state.best_learner[name], value) for name, value in learner.items())
+
+    stopped_after(trainer(tmp_path / "resumed", NOTHING_TO_VALIDATE, save_every=-1), 4)
+    resumed = trainer(tmp_path / "resumed", NOTHING_TO_VALIDATE)
+    train(resumed)
+    resumed.load_best()
+    assert all(torch.equal(resumed.built.learner.state_dict()[name], value) for name, value in learner.items())
+
+
+def test_nothing_to_validate_on_is_said_before_training(tmp_path, no_validation_classes):
+    with pytest.raises(RecipeError) as caught:
+        trainer(tmp_path)
+    assert str(caught.value) == (
+        "protonet glyphs-5w1s: split alphabets of glyphs has no classes to validate on; give --val-tasks 0 and the "
+        "--iterations chosen beforehand, and the last iterate is tested"
+    )
 
 
 def test_the_best_learner_on_validation_is_kept(tmp_path, monkeypatch):

@@ -97,6 +97,7 @@ def test_vinyals_files_are_whole() -> None:
     [
         ("random", "random-1200-423/seed0", [1100, 100, 423]),
         ("vinyals", "vinyals", [1028, 172, 423]),
+        ("vinyals-trainval", "vinyals-trainval", [1200, 0, 423]),
         ("within-alphabet", "vinyals-within-alphabet", [1028, 172, 423]),
     ],
 )
@@ -108,7 +109,7 @@ def test_split_sizes_and_versions(root: Path, cache: Path, split: str, version: 
     assert data.images.images.shape == (3246, 1, 28, 28)
     assert data.images.counts.tolist() == [2] * 1623
     assert data.notes == "; ".join(
-        f"{s}: {n} classes x 2 images" for s, n in zip(("train", "val", "test"), counts, strict=True)
+        f"{s}: {n} classes x {2 if n else 0} images" for s, n in zip(("train", "val", "test"), counts, strict=True)
     )
 
 
@@ -116,6 +117,12 @@ def test_vinyals_split_holds_the_characters_of_the_files(root: Path, cache: Path
     data = TINY.load(root, "vinyals", cache=cache)
     for split, names in vinyals().items():
         assert {data.images.names[c] for c in data.splits[split]} == set(names)
+
+
+def test_training_and_validation_characters_train_together(root: Path, cache: Path) -> None:
+    data, files = TINY.load(root, "vinyals-trainval", cache=cache), vinyals()
+    names = {split: {data.images.names[c] for c in classes} for split, classes in data.splits.items()}
+    assert names == {"train": {*files["train"], *files["val"]}, "val": set(), "test": set(files["test"])}
 
 
 def test_random_split_follows_the_seed(root: Path, cache: Path) -> None:
@@ -152,7 +159,7 @@ def test_groups_are_alphabets(root: Path, cache: Path) -> None:
 
 def test_unknown_split_suggests_the_nearest(root: Path, cache: Path) -> None:
     with pytest.raises(
-        DataError, match=r"omniglot has no split 'vinyal'\. Did you mean 'vinyals'\? Known: random, vinyals, within"
+        DataError, match=r"omniglot has no split 'vinyal'\. Did you mean 'vinyals'\? Known: random, vinyals, vinyals-t"
     ):
         TINY.load(root, "vinyal", cache=cache)
 
