@@ -163,7 +163,7 @@ def test_a_damaged_image_imports_nothing(files: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(files / "images_evaluation.zip", "a") as target:
         target.writestr("images_evaluation/eval/character09/00.png", png(0)[:40])
     with pytest.raises(
-        DataError, match=r"images_evaluation.zip: images_evaluation/eval/character09/00.png is not a readable PNG"
+        DataError, match=r"images_evaluation.zip: images_evaluation/eval/character09/00.png is not a readable picture"
     ):
         import_data("omniglot", files, tmp_path / "root")
     assert not (tmp_path / "root").exists()

@@ -7,11 +7,9 @@ import io
 import json
 import os
 import stat
-import struct
 import subprocess
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from PIL import Image
 from vision.data import cache as cache_module
 from vision.data.archive import choose, identity, walk
 from vision.data.cache import Item, cached, content_digest, key_of
-from vision.data.decode import decode
 from vision.data.source import (
     ClassImages,
     DataError,
@@ -43,14 +40,6 @@ def png(array: np.ndarray, mode: str | None = None, format: str = "PNG") -> byte
     image = Image.fromarray(np.asarray(array, np.uint8))
     (image.convert(mode) if mode else image).save(buffer, format)
     return buffer.getvalue()
-
-
-def png_claiming(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
 
 
 def zipped(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
@@ -281,59 +270,6 @@ def test_a_member_that_unpacks_to_gigabytes_is_not_read(tmp_path: Path) -> None:
         pytest.raises(DataError, match=r"a/1.png claims 65 MiB, more than any image here \(limit 64 MiB\)"),
     ):
         member.read()
-
-
-# ---- decoding
-
-
-def test_decode_grey_inverted_and_colour() -> None:
-    strokes = np.full((4, 4), 255)
-    strokes[1] = 0
-    bright = decode(png(strokes, "1"), "x", channels=1, size=4, invert=True)
-    assert bright.shape == (1, 4, 4)
-    assert bright.dtype == np.uint8
-    assert bright[0].tolist() == [[0] * 4, [255] * 4, [0] * 4, [0] * 4]
-    colour = np.arange(48).reshape(4, 4, 3)
-    assert np.array_equal(decode(png(colour), "x", channels=3, size=4), colour.transpose(2, 0, 1))
-
-
-def test_resizing_is_lanczos_on_grey_levels_or_nearest() -> None:
-    picture = (np.random.default_rng(0).random((105, 105)) < 0.9) * 255
-    grey = np.asarray(Image.fromarray(picture.astype(np.uint8)).resize((28, 28), Image.Resampling.LANCZOS))
-    assert np.array_equal(decode(png(picture, "1"), "x", channels=1, size=28)[0], grey)
-    assert len(np.unique(grey)) > 20
-    nearest = decode(png(picture, "1"), "x", channels=1, size=28, resample="nearest")
-    assert np.array_equal(
-        nearest[0], np.asarray(Image.fromarray(picture.astype(np.uint8)).convert("1").resize((28, 28), 0)) * 255
-    )
-
-
-@pytest.mark.parametrize("format", ["PNG", "JPEG"])
-def test_a_damaged_image_names_file_and_member(format: str) -> None:
-    whole = png(np.random.default_rng(0).integers(0, 255, (40, 40)), format=format)
-    for bad in (whole[: len(whole) // 2], b"not an image", b""):
-        with pytest.raises(
-            DataError, match=r"^set.zip: a/1 is not a readable PNG or JPEG \(.*\)\. It is damaged: get it again"
-        ):
-            decode(bad, "set.zip: a/1", channels=1, size=28)
-
-
-def test_one_flipped_byte_in_a_png_is_found() -> None:
-    whole = bytearray(png(np.random.default_rng(0).integers(0, 255, (40, 40))))
-    whole[len(whole) // 2] ^= 1
-    with pytest.raises(DataError, match="is not a readable PNG or JPEG"):
-        decode(bytes(whole), "x", channels=1, size=28)
-
-
-def test_other_formats_are_not_tried() -> None:
-    with pytest.raises(DataError, match="is not a readable PNG or JPEG"):
-        decode(png(np.zeros((4, 4)), format="TIFF"), "x", channels=1, size=4)
-
-
-@pytest.mark.parametrize("side", [5000, 11000, 60000])
-def test_decompression_bombs_are_refused(side: int) -> None:
-    with pytest.raises(DataError, match=r"bomb.png would unpack to far more than an image should"):
-        decode(png_claiming(side, side), "bomb.png", channels=1, size=28)
 
 
 # ---- the cache

@@ -202,7 +202,7 @@ def test_a_corrupt_jpeg_is_named(tmp_path: Path) -> None:
     members = tree(1)
     name = list(members)[10]
     save(tmp_path / "miniimagenet" / "all.zip", members | {name: members[name][:300]})
-    with pytest.raises(DataError, match=rf"all.zip: {name} is not a readable PNG or JPEG .*get it again"):
+    with pytest.raises(DataError, match=rf"all.zip: {name} is not a readable picture .*get it again"):
         load(tmp_path)
 
 
