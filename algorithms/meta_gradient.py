@@ -19,6 +19,7 @@ from torch import Tensor
 from algorithms.learner import Batch, Learner, adapt
 from algorithms.network import BatchNorm, current_pass, forward_pass
 from algorithms.ops.compiled import Chunk, CompiledChunk
+from algorithms.streams import generator
 
 Objective = Callable[[Tensor, Batch], Tensor]
 """Outputs (T, N, ...) and the query they answer -> loss per task, (T,)."""
@@ -127,7 +128,7 @@ def meta_gradient(
     def of_chunk(tasks: slice) -> MetaGradient:
         cut = {id(s): s.at(tasks) for s in supports}
         own = (places or range(query.x.shape[0]))[tasks]
-        generators = [torch.Generator(query.x.device).manual_seed(hash((seed, p)) & (2**63 - 1)) for p in own]
+        generators = [generator(seed, p, device=query.x.device) for p in own]
         with forward_pass(generators):
             flat = run(learner, [cut[id(s)] for s in supports], query.at(tasks))
         return _unflatten(learner, flat)

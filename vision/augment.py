@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from algorithms.streams import generator
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -27,7 +29,7 @@ class Augment:
 
     def __call__(self, x: Tensor, seed: int, episode: int, part: int) -> Tensor:
         """Images (N, C, H, W) in [0, 1] of one episode -> the same shape; `part` tells support from query."""
-        g = torch.Generator().manual_seed(hash((seed, episode, part)) & (2**63 - 1))
+        g = generator(seed, episode, part)
         x = self._crop(x, g)
         x = self._jitter(x, g)
         if not self.flip:

@@ -14,6 +14,7 @@ from torch import Tensor
 from algorithms.learner import Batch, Learner
 from algorithms.meta_gradient import Workers, chunk_outputs, meta_gradient, tasks_at_once
 from algorithms.ops.compiled import CompiledChunk
+from algorithms.streams import step_stream
 
 AllReduce = Callable[[Tensor], None]
 """Sums a tensor over all processes, in place."""
@@ -99,7 +100,7 @@ class GradientOuter:
             self.objective,
             chunk=self.chunk or tasks_at_once(learner.reads, numbers, self.workers.device),
             workers=self.workers,
-            seed=hash((self.seed, self.steps)),
+            seed=step_stream(self.seed, self.steps),
             places=range(self.rank, self.rank + self.world * tasks, self.world),
             compiled=self.compiled,
         )

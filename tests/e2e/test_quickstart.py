@@ -6,7 +6,8 @@ import json
 import pytest
 from PIL import Image
 
-from bench.cli.main import main, quickstart
+from bench.cli import quickstart
+from bench.cli.main import main
 
 NAMES = ["maml", "anil", "meta-sgd", "protonet", "metaoptnet"]
 plain_recipe_of = quickstart.recipe_of
