@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from algorithms.network import BatchNorm, current_pass, fold, linear, unfold
+from vision.data.source import DataError
 from vision.models.convolution import convolve
 from vision.models.pooling import max_pool_2x2
 
@@ -44,6 +45,15 @@ def max_pool(x: Tensor) -> Tensor:
     return unfold(max_pool_2x2(fold(x)), x.shape[0])
 
 
+def check_size(body: str, size: int, halvings: int) -> None:
+    """Raise DataError where images of this size, in pixels, would be halved to nothing."""
+    if size < 2**halvings:
+        raise DataError(
+            f"{body} halves its images {halvings} times and needs {2**halvings} x {2**halvings} pixels at least; these "
+            f"are {size} x {size}. Use --backbone conv4-strided or mlp, or larger images."
+        )
+
+
 class Conv4(nn.Module):
     """Four 3×3 convolutions, each followed by batch norm, ReLU and a halving of the image.
 
@@ -57,6 +67,8 @@ class Conv4(nn.Module):
 
     def __init__(self, channels: int, size: int, width: int = 64, *, pool: bool = True) -> None:
         super().__init__()
+        if pool:
+            check_size("conv4", size, halvings=4)
         self.pool = pool
         self.weights = nn.ParameterList(
             [nn.init.xavier_uniform_(torch.empty(width, channels if i == 0 else width, 3, 3)) for i in range(4)]
@@ -115,6 +127,7 @@ class ResNet12(nn.Module):
         self, channels: int, size: int, widths: tuple[int, ...] = (64, 160, 320, 640), keep: float = 0.9
     ) -> None:
         super().__init__()
+        check_size("resnet12", size, halvings=len(widths))
         self.keep = keep
         self.weights = nn.ParameterDict()
         self.norms = nn.ModuleDict()

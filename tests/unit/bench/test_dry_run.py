@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.main import main
 from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import FewShotRecipe
 from bench.training.dry_run import bytes_text, cost_rows, tasks_text
 from bench.training.run import Machine
+from vision import DATASETS
+from vision.data.glyphs import Glyphs
+from vision.data.source import Dataset
 
 
 def test_units_and_plurals() -> None:
@@ -33,3 +37,37 @@ def test_one_task_and_data_that_cannot_be_read(tmp_path: Path, monkeypatch: pyte
     unreadable = f"{tmp_path}/omniglot cannot be read: Permission denied. Check its permissions."
     assert rows["data"] == f"damaged: {unreadable}"
     assert rows["training iteration"].startswith("1 task × ")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny(Glyphs):
+    """Glyphs cut to 12 pixels."""
+
+    name: str = "tiny"
+    size: int = 12
+    alphabets: tuple[int, int, int] = (1, 1, 1)
+
+    def load(self, root: Path, split: str, *, cache: Path, seed: int = 0) -> Dataset:
+        data = super().load(root, split, cache=cache, seed=seed)
+        return dataclasses.replace(
+            data, images=dataclasses.replace(data.images, images=data.images.images[..., :12, :12])
+        )
+
+
+@pytest.mark.parametrize("backbone", ["conv4", "resnet12"])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_images_too_small_for_a_backbone_end_in_one_line(
+    backbone: str,
+    dry: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(DATASETS, "tiny", Tiny())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    assert main(["run", "protonet", "tiny-5w1s", "--backbone", backbone, "--threads", "1", *dry]) == 2
+    assert capsys.readouterr().err == (
+        f"metabench: {backbone} halves its images 4 times and needs 16 x 16 pixels at least; these are 12 x 12. Use "
+        "--backbone conv4-strided or mlp, or larger images.\n"
+    )

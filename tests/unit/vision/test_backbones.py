@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from algorithms.network import forward_pass
 from tests.support.checks import EXACT, assert_close
 from tests.support.reference import plain
 from tests.support.small import BODIES, images, network
+from vision.data.source import DataError
 from vision.models.backbones import MLP, Conv4, ResNet12, channels_last, conv2d, drop_block, max_pool
 
 
@@ -141,3 +144,25 @@ def test_resnet12_drops_only_while_training() -> None:
     assert not torch.equal(first, second)
     first, second = (net.eval().features(fast, x) for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("body", "make"), [("conv4", lambda size: Conv4(3, size, 4)), ("resnet12", lambda size: ResNet12(3, size))]
+)
+@pytest.mark.parametrize("size", [1, 8, 12, 15])
+def test_images_that_would_be_halved_to_nothing_are_refused(
+    body: str, make: Callable[[int], nn.Module], size: int
+) -> None:
+    with pytest.raises(
+        DataError,
+        match=rf"^{body} halves its images 4 times and needs 16 x 16 pixels at least; these are {size} x {size}\.",
+    ):
+        make(size)
+
+
+@pytest.mark.parametrize("size", [1, 8, 12, 15])
+def test_what_is_too_small_for_pooling_is_not_for_strides_and_layers(size: int) -> None:
+    x = torch.rand(2, 3, 1, size, size)
+    for body in (Conv4(1, size, 4, pool=False), MLP(1, size, (4, 4))):
+        fast = {name: p.unsqueeze(0) for name, p in body.named_parameters()}
+        assert body(fast, x).shape == (2, 3, 4)
