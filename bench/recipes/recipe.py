@@ -76,12 +76,6 @@ class Recipe:
         """After how many updates a learner is validated and compared with a published number."""
         return self.test_steps
 
-    def selection(self, tasks: str) -> str:
-        """How the tested iterate is picked: "best of 200 validation episodes …", with their name; or "last"."""
-        if not self.val_tasks:
-            return "last"
-        return f"best of {self.val_tasks} validation {tasks} every {self.val_every} iterations"
-
     def digest(self) -> str:
         """Twelve hexadecimal digits that change with any field."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)

@@ -14,7 +14,7 @@ from algorithms.meta_gradient import tasks_at_once
 from bench.recipes.few_shot import learner_of
 from bench.recipes.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError
 from bench.training.build_control import build_control
-from bench.training.built import TEST_SEED, Built, fields_of
+from bench.training.built import TEST_SEED, Built, fields_of, selection
 from bench.training.distributed import Processes
 from vision import DATASETS
 from vision.augment import Augment
@@ -118,7 +118,7 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
         "second_order": not recipe.first_order,
         "test_tasks": recipe.tests,
         "episodes": "lake-runs" if recipe.lake_runs else "drawn",
-        "selection": recipe.selection("episodes"),
+        "selection": selection(recipe, "episodes"),
     }
 
 

@@ -9,7 +9,7 @@ import torch
 from algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, TrustRegionOuter, Workers
 from bench.recipes.control import VARIANTS
 from bench.recipes.recipe import ControlRecipe, RecipeError
-from bench.training.built import TEST_SEED, Built, ResumableOuter, fields_of
+from bench.training.built import TEST_SEED, Built, ResumableOuter, fields_of, selection
 from bench.training.distributed import Processes
 from envs import ENVIRONMENTS, Spec, family
 from envs.policy import Perceptron
@@ -85,5 +85,5 @@ def protocol(recipe: ControlRecipe, spec: Spec) -> dict[str, Any]:
         "updates": recipe.judged,
         "second_order": not recipe.first_order,
         "test_tasks": recipe.tests,
-        "selection": recipe.selection("tasks"),
+        "selection": selection(recipe, "tasks"),
     }

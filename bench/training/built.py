@@ -45,3 +45,10 @@ class Built:
 def fields_of(kind: type[Learner], recipe: Recipe) -> dict[str, Any]:
     """The recipe's fields that a learner names among its arguments."""
     return {name: getattr(recipe, name) for name in inspect.signature(kind).parameters if hasattr(recipe, name)}
+
+
+def selection(recipe: Recipe, tasks: str) -> str:
+    """How the tested iterate is picked: "best of 200 validation episodes …", where `tasks` is their name; or "last"."""
+    if not recipe.val_tasks:
+        return "last"
+    return f"best of {recipe.val_tasks} validation {tasks} every {recipe.val_every} iterations"

@@ -16,6 +16,7 @@ from bench.leaderboard.published import Entry, Interval
 from bench.recipes.few_shot import resolve
 from bench.records.rows import Row
 from bench.records.statistics import mean_interval
+from bench.training.built import selection
 from bench.training.record import SCHEMA, file_name, write_record
 
 SPLITS = {
@@ -45,7 +46,7 @@ def protocol_of(recipe: Any) -> dict[str, Any]:
         "second_order": not recipe.first_order,
         "test_tasks": recipe.tests,
         "episodes": "drawn",
-        "selection": recipe.selection("episodes"),
+        "selection": selection(recipe, "episodes"),
     }
 
 
