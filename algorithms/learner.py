@@ -214,3 +214,13 @@ def gradient_step(
 def per_task(fast: Params, names: Sequence[str], tasks: int) -> Params:
     """φ with the named entries widened from (1, *shape) to (T, *shape), so that each task has its own."""
     return fast | {n: fast[n].expand(tasks, *fast[n].shape[1:]) for n in names}
+
+
+def partway(before: Params, after: Params, share: float) -> Params:
+    """φ moved only a share of the way: for a gradient step, that step at this share of its rate.
+
+    Finn et al. 2017 test with later updates at half of the rate.
+    """
+    if share == 1.0:
+        return after
+    return after | {name: b + share * (after[name] - b) for name, b in before.items()}

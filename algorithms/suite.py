@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner
+from algorithms.learner import Batch, Learner, partway
 from algorithms.network import Params
 
 Scorer = Callable[[Params, int], Tensor]
@@ -21,6 +21,8 @@ class Suite(Protocol):
     interactive: bool
     """Whether a support depends on the policy that collects it."""
     score_name: str
+    later_rate: float
+    """At evaluation: how far updates after the first go, as a share of the way; of a gradient step, of its rate."""
 
     def tasks(self, indices: Sequence[int], split: str) -> Any:
         """The tasks with these indices, of "train", "val" or "test"."""
@@ -69,6 +71,6 @@ def scores_by_update(suite: Suite, tasks: Any, learner: Learner, updates: int) -
             support = suite.support(tasks, learner, fast, update)
             if support is not previous:
                 encoded, previous = learner.encode(support), support
-            fast = learner.update(fast, encoded)
+            fast = partway(fast, learner.update(fast, encoded), suite.later_rate if update else 1.0)
             scores.append(score(fast, update + 1))
     return torch.stack(scores, 1)

@@ -11,10 +11,11 @@ environment with Gymnasium: ``gymnasium.make("metabench/CheetahVel-v0")``.
 
 import math
 import re
+from typing import Any
 
 from envs.navigation import CORNERS, Navigation
 from envs.registration import MetaEnv, MetaVectorEnv, gymnasium_id, register_all
-from envs.robots.ant import RLLAB, AntDirection, AntForwardBackward, AntGoal, AntVelocity
+from envs.robots.ant import WHOLE, AntDirection, AntForwardBackward, AntGoal, AntVelocity
 from envs.robots.half_cheetah import CheetahDirection, CheetahVelocity
 from envs.robots.humanoid import HumanoidDirection
 from envs.robots.locomotion import Noise
@@ -39,11 +40,20 @@ __all__ = [
     "split",
 ]
 
-_RLLAB_NOISE = (Noise("normal", 0.01), Noise("normal", 0.1))
+_RLLAB: dict[str, Any] = {
+    "horizon": 200,
+    "frame_skip": 1,
+    "com_velocity": True,
+    "start_position": Noise("normal", 0.01),
+    "start_velocity": Noise("normal", 0.1),
+}
+_RLLAB_CHEETAH: dict[str, Any] = _RLLAB | {"observes": ("joints", "com")}
+_RLLAB_ANT: dict[str, Any] = _RLLAB | {"rllab": True, "observes": (*WHOLE[:-1], "com")}
 _HALF_CIRCLE = Arc("goal", 1.0, 0.0, math.pi)
 
 ENVIRONMENTS: dict[str, Spec] = {
     "navigation": Navigation(),
+    "navigation-maml": Navigation(action_scale=1.0),
     "navigation-promp": Navigation(goals=Uniform("goal", -2.0, 2.0, 2), ends_at="origin"),
     "navigation-corner": Navigation(
         goals=Choice("goal", CORNERS), spread=0.2, speed=0.2, action_scale=0.2, reward_kind="corner", ends_at=None
@@ -56,35 +66,19 @@ ENVIRONMENTS: dict[str, Spec] = {
     ),
     "navigation-varibad": Navigation(goals=_HALF_CIRCLE, action_scale=1.0, reward_kind="sparse", ends_at=None),
     "cheetah-dir": CheetahDirection(horizon=100, action_scale=10),
-    "cheetah-dir-200": CheetahDirection(horizon=200, action_scale=10),
-    "cheetah-dir-raw": CheetahDirection(horizon=100),
-    "cheetah-dir-raw-200": CheetahDirection(horizon=200),
-    "cheetah-dir-maml": CheetahDirection(
-        horizon=200,
-        observes=("joints", "com"),
-        com_velocity=True,
-        start_position=_RLLAB_NOISE[0],
-        start_velocity=_RLLAB_NOISE[1],
-    ),
+    "cheetah-dir-2019": CheetahDirection(horizon=200),
+    "cheetah-dir-maml": CheetahDirection(**_RLLAB_CHEETAH),
     "cheetah-dir-promp": CheetahDirection(horizon=100, action_scale=10, observes=("joints",)),
     "cheetah-dir-pearl": CheetahDirection(horizon=200),
     "cheetah-vel": CheetahVelocity(horizon=100, action_scale=10),
-    "cheetah-vel-200": CheetahVelocity(horizon=200, action_scale=10),
-    "cheetah-vel-raw": CheetahVelocity(horizon=100),
-    "cheetah-vel-raw-200": CheetahVelocity(horizon=200),
-    "cheetah-vel-maml": CheetahVelocity(
-        horizon=200,
-        observes=("joints", "com"),
-        com_velocity=True,
-        start_position=_RLLAB_NOISE[0],
-        start_velocity=_RLLAB_NOISE[1],
-    ),
+    "cheetah-vel-2019": CheetahVelocity(horizon=200),
+    "cheetah-vel-maml": CheetahVelocity(**_RLLAB_CHEETAH),
     "cheetah-vel-promp": CheetahVelocity(horizon=200, action_scale=10, observes=("joints",), fastest=3.0),
     "cheetah-vel-pearl": CheetahVelocity(horizon=200, fastest=3.0),
     "ant-vel": AntVelocity(horizon=100, action_scale=10),
-    "ant-vel-maml": AntVelocity(horizon=200),
+    "ant-vel-maml": AntVelocity(**_RLLAB_ANT),
     "ant-forward-backward": AntForwardBackward(horizon=100, action_scale=10),
-    "ant-forward-backward-maml": AntForwardBackward(horizon=200),
+    "ant-forward-backward-maml": AntForwardBackward(**_RLLAB_ANT),
     "ant-forward-backward-promp": AntForwardBackward(
         horizon=200, action_scale=10, observes=("joints", "contacts"), control_cost=0.5, bonus=1.0, height=(0.0, 1.0)
     ),
@@ -92,7 +86,8 @@ ENVIRONMENTS: dict[str, Spec] = {
         horizon=200, action_scale=10, observes=("joints", "contacts"), control_cost=0.5, bonus=1.0, height=(0.0, 1.0)
     ),
     "ant-dir-pearl": AntDirection(horizon=200, observes=("joints",), control_cost=0.5, bonus=1.0),
-    "ant-goal": AntGoal(horizon=200, observes=("place", *RLLAB)),
+    "ant-goal": AntGoal(horizon=100, action_scale=10),
+    "ant-goal-maml": AntGoal(**_RLLAB_ANT),
     "ant-goal-promp": AntGoal(
         horizon=200,
         action_scale=10,
@@ -111,8 +106,8 @@ ENVIRONMENTS: dict[str, Spec] = {
 
 
 def family(name: str) -> str:
-    """The benchmark that a variant is a form of: "cheetah-vel" for "cheetah-vel-200" and "cheetah-vel-promp"."""
-    return re.sub(r"(-(\d+|raw|maml|promp|pearl|varibad|corner|half-circle))+$", "", name)
+    """The benchmark that a variant is a form of: "cheetah-vel" for "cheetah-vel-2019" and "cheetah-vel-promp"."""
+    return re.sub(r"(-(2019|maml|promp|pearl|varibad|corner|half-circle))+$", "", name)
 
 
 register_all(ENVIRONMENTS)

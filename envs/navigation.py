@@ -8,9 +8,11 @@
 
 Variants (source; goals; start; speed; policy's actions; reward; ends; horizon). d is the distance to the goal.
 
-    navigation             cbfinn/maml_rl@9c8e2eb point_env_randgoal.py, tristandeleu/pytorch-maml-rl@21d4ba1
-                           2DNavigation-v0, learnables/learn2learn@db5cee3 Particles2D-v1; square ±0.5; origin; 0.1;
-                           ±0.1; −d; within 0.01 of the goal in x and in y; 100. The MAML paper says −d².
+    navigation             tristandeleu/pytorch-maml-rl@21d4ba1 2DNavigation-v0, learnables/learn2learn@db5cee3
+                           Particles2D-v1; square ±0.5; origin; 0.1; ±0.1; −d; within 0.01 of the goal in x and in y;
+                           100. A policy's deviation of 1 at the start saturates it ten times over.
+    navigation-maml        cbfinn/maml_rl@9c8e2eb point_env_randgoal.py; the same, but ±1: rllab's `normalize` makes a
+                           step of 0.1 the policy's unit. The MAML paper says −d².
     navigation-promp       jonasrothfuss/ProMP@93ae339 point_env_2d_v2.py; square ±2; origin; 0.1; ±0.1; −d; within 0.01
                            of the *origin* (its code tests the place, not the distance); 100
     navigation-corner      ProMP@93ae339 point_env_2d_corner.py; (±2, ±2); square ±0.2; 0.2; ±0.2; the decrease of d

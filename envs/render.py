@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.learner import Learner
+from algorithms.learner import Learner, partway
 from algorithms.network import Params
 from envs.robots.physics import Physics
 from envs.suite import Control, Tasks
@@ -140,7 +140,8 @@ def adapted(suite: Control, tasks: Tasks, learner: Learner, updates: int) -> Ite
     for update in range(updates + 1):
         yield update, fast
         if update < updates:
-            fast = learner.update(fast, learner.encode(suite.support(tasks, learner, fast, update)))
+            support = learner.encode(suite.support(tasks, learner, fast, update))
+            fast = partway(fast, learner.update(fast, support), suite.later_rate if update else 1.0)
 
 
 def _film(
@@ -148,7 +149,7 @@ def _film(
 ) -> Film:
     score = float(suite.scorer(tasks, learner)(fast, update)[0])
     rolled = tasks.last[update]
-    chosen = int(np.argsort(rolled.returns[0], kind="stable")[suite.rollouts // 2])
+    chosen = int(np.argsort(rolled.returns[0], kind="stable")[tasks.rollouts // 2])
     steps = int(rolled.valid[0, chosen].sum())
     so_far = np.concatenate([[0.0], np.cumsum(rolled.rewards[0, chosen, :steps])])
     simulator = suite.simulator(tasks, update)

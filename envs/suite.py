@@ -28,6 +28,8 @@ class Tasks:
 
     indices: tuple[int, ...]
     seed: int
+    rollouts: int
+    """E, episodes of each between updates, and for a score."""
     variables: Variables
     last: dict[int, Rollouts] = field(default_factory=dict)
     """Number of updates -> the latest rollouts; at most one entry."""
@@ -47,8 +49,10 @@ class Control:
         spec: the environment variant.
         rollouts: E, episodes of each task between updates, and for a score.
         seeds: split -> seed of its tasks, starts and action noise.
+        test_rollouts: E at validation and test, if another.
         discount: γ.
         trace: λ of the advantage estimates.
+        later_rate: see `algorithms.suite.Suite`.
         ratio: supports carry the log-probability of each action when it was drawn, so that the inner objective is the
             likelihood ratio's (ProMP).
         sees_task: the task's variables are part of the observation (the oracle).
@@ -65,15 +69,18 @@ class Control:
         rollouts: int,
         seeds: Mapping[str, int],
         *,
+        test_rollouts: int = 0,
         discount: float = 0.99,
         trace: float = 1.0,
+        later_rate: float = 1.0,
         ratio: bool = False,
         sees_task: bool = False,
         threads: int = 0,
         device: torch.device | None = None,
     ) -> None:
-        self.spec, self.rollouts, self.seeds = spec, rollouts, dict(seeds)
-        self.discount, self.trace = discount, trace
+        self.spec, self.seeds = spec, dict(seeds)
+        self.rollouts, self.test_rollouts = rollouts, test_rollouts or rollouts
+        self.discount, self.trace, self.later_rate = discount, trace, later_rate
         self.ratio, self.sees_task = ratio, sees_task
         self.threads = threads
         self.device = device or torch.device("cpu")
@@ -87,7 +94,8 @@ class Control:
     def tasks(self, indices: Iterable[int], split: str) -> Tasks:
         """The tasks with these indices; a task depends on its index and the split's seed alone."""
         chosen = tuple(indices)
-        return Tasks(chosen, self.seeds[split], self.spec.tasks.at(chosen, self.seeds[split]))
+        seed, rollouts = self.seeds[split], self.rollouts if split == "train" else self.test_rollouts
+        return Tasks(chosen, seed, rollouts, self.spec.tasks.at(chosen, seed))
 
     def support(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Batch:
         """Fresh episodes under the policy φ_update, each step weighted by its advantage."""
@@ -119,7 +127,7 @@ class Control:
 
     def roll(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Rollouts:
         """Episodes of the policy φ_update on the tasks."""
-        shape = (self.rollouts, self.spec.horizon, self.spec.action_size)
+        shape = (tasks.rollouts, self.spec.horizon, self.spec.action_size)
         noise = [np.random.default_rng((tasks.seed, update, i)).standard_normal(shape) for i in tasks.indices]
         hint = _flat(tasks.variables) if self.sees_task else None
         return roll_out(self.simulator(tasks, update), learner, fast, np.stack(noise), hint)
@@ -127,7 +135,7 @@ class Control:
     def simulator(self, tasks: Tasks, update: int) -> Simulator:
         """The simulation that those episodes run in, not yet reset."""
         starts = int(np.random.SeedSequence((tasks.seed, update)).generate_state(1)[0])
-        return Simulator(self.spec, tasks.variables, self.rollouts, self.threads, starts, tasks.indices)
+        return Simulator(self.spec, tasks.variables, tasks.rollouts, self.threads, starts, tasks.indices)
 
     def _batch(self, rollouts: Rollouts) -> Batch:
         """(T, E, H, ...) -> (T, N, ...) with N = E · H."""

@@ -40,6 +40,7 @@ class FewShot:
 
     interactive = False
     score_name = "accuracy"
+    later_rate = 1.0
 
     def __init__(self, episodes: Mapping[str, Drawn], device: torch.device, augment: Augment | None = None) -> None:
         self.episodes = episodes

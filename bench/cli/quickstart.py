@@ -33,7 +33,7 @@ NEXT = {
     "evaluate {folder}/glyphs-5w1s/protonet --ways 20": "the trained ProtoNet on harder episodes",
     "data list": "real data: Omniglot, miniImageNet, Quick, Draw!",
     "run protonet omniglot-5w1s --dry-run": "a paper's recipe, and what it costs here",
-    "run maml cheetah-vel-raw --dry-run": "the same for a robot",
+    "run maml cheetah-vel --dry-run": "the same for a robot",
 }
 """Commands to try next, and what they show."""
 

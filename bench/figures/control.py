@@ -38,7 +38,7 @@ def trajectories_figure(title: str, suite: Control, tasks: Tasks, learner: Learn
         rolled = tasks.last[update]
         for t, goal in enumerate(goals):
             colour = PALETTE[t % len(PALETTE)]
-            for e in range(min(PATHS, suite.rollouts)):
+            for e in range(min(PATHS, tasks.rollouts)):
                 path = rolled.observations[t, e, rolled.valid[t, e], :2]
                 axes[update].plot(*path.T, color=colour, linewidth=0.9, alpha=0.8)
             axes[update].plot(*goal, "*", color=colour, markersize=13, markeredgecolor="white", zorder=3)

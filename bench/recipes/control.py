@@ -17,30 +17,70 @@ COMMON: Fields = {
     "inner_lr": 0.1, "inner_steps": 1, "test_steps": 3, "meta_batch": 40, "iterations": 500,
     "head": "ridge", "penalty": 10.0, "val_every": 10, "val_tasks": 20, "test_tasks": 40,
 }  # fmt: skip
-"""Finn et al. 2017 and its code: 20 episodes a task, 40 tasks, one update at rate 0.1, tested on 40 tasks.
-
-At test their later updates are half as long; here they are not. Raghu et al. 2020 leave ANIL's settings to an appendix,
-which was not read: MAML's are assumed.
+"""What the published lines share: 20 episodes a task, 40 tasks, one update at rate 0.1, tested on 40 tasks, and the
+rest as `ControlRecipe` has it (γ 0.99, λ 1, KL 0.01). This is also the recipe of PEARL's and VariBAD's variants, for
+which no code of MAML's is at hand.
 """
 
-PROMP_LINE: Fields = {"hidden": (64, 64), "activation": "tanh", "iterations": 1000}
-"""Rothfuss et al. 2019 and its code."""
+MAML_LINE: Fields = {"hidden": (100, 100), "activation": "relu", "test_rollouts": 20, "later_rate": 0.5}
+"""Finn et al. 2017 by its code (cbfinn/maml_rl@9c8e2eb, maml_examples): the settings of the run that each test script
+loads. At test 4000 steps an update (here 20 episodes of 200 steps), and every update but the first at half of the rate.
+"""
+
+LINE_2019: Fields = {"hidden": (100, 100), "activation": "relu", "max_kl": 6 * 0.01, "iterations": 1000}
+"""tristandeleu/pytorch-maml-rl@493e677 of August 2019, the command of its README. Its `--max-kl 0.01` bounds the mean
+of the divergence over the dimensions of an action, of which the cheetah has six; the trust region here bounds the sum.
+
+Raghu et al. 2020 (ANIL) do not name their code; by its date it is likely to have been this.
+"""
+
+LINE_2020: Fields = {"hidden": (64, 64), "activation": "tanh", "iterations": 500}
+"""tristandeleu/pytorch-maml-rl@21d4ba1, configs/maml: its divergence is a sum (`Independent`)."""
+
+PROMP_LINE: Fields = {"hidden": (64, 64), "activation": "tanh", "iterations": 1001}
+"""Rothfuss et al. 2019 and its code (jonasrothfuss/ProMP@93ae339)."""
 
 ENVIRONMENT_FIELDS: dict[str, Fields] = {
     "navigation": {"meta_batch": 20, "iterations": 100, "inner_lr": 0.5},
+    "navigation-maml": MAML_LINE | {"meta_batch": 20, "iterations": 100, "inner_lr": 0.5, "test_rollouts": 40},
     "navigation-promp": PROMP_LINE,
     "navigation-corner": PROMP_LINE,
+    "cheetah-dir": LINE_2020,
+    "cheetah-dir-2019": LINE_2019,
+    "cheetah-dir-maml": MAML_LINE | {"max_kl": 0.02, "iterations": 100},
     "cheetah-dir-promp": PROMP_LINE,
+    "cheetah-vel": LINE_2020,
+    "cheetah-vel-2019": LINE_2019,
+    "cheetah-vel-maml": MAML_LINE | {"rollouts": 10, "iterations": 475},
     "cheetah-vel-promp": PROMP_LINE,
+    "ant-vel": LINE_2020,
+    "ant-vel-maml": MAML_LINE | {"iterations": 375},
+    "ant-forward-backward": LINE_2020,
+    "ant-forward-backward-maml": MAML_LINE
+    | {"rollouts": 40, "iterations": 575, "test_rollouts": 40, "later_rate": 0.01},
     "ant-forward-backward-promp": PROMP_LINE,
     "ant-dir": PROMP_LINE,
+    "ant-goal": LINE_2020,
+    "ant-goal-maml": MAML_LINE | {"iterations": 800},
     "ant-goal-promp": PROMP_LINE | {"inner_steps": 2},
     "humanoid-dir": PROMP_LINE,
     "walker-params": PROMP_LINE | {"inner_lr": 0.05},
     "hopper-params": PROMP_LINE | {"inner_lr": 0.05},
-    "ant-forward-backward-maml": {"rollouts": 40},
 }
-"""What the code of an environment's published line uses instead."""
+"""What the code of an environment's published line uses. `navigation` has the environment of pytorch-maml-rl and the
+settings of maml_rl."""
+
+BASELINE_FIELDS: dict[tuple[str, str], Fields] = {
+    ("untrained", "navigation-maml"): {"activation": "tanh"},
+    ("untrained", "cheetah-dir-maml"): {"inner_lr": 1.0},
+    ("pretrained", "cheetah-dir-maml"): {"inner_lr": 0.2},
+    ("pretrained", "cheetah-vel-maml"): {"inner_lr": 0.02},
+    ("untrained", "ant-vel-maml"): {"inner_lr": 1.0},
+    ("pretrained", "ant-vel-maml"): {"inner_lr": 0.2},
+    ("untrained", "ant-forward-backward-maml"): {"inner_lr": 1.0},
+    ("pretrained", "ant-forward-backward-maml"): {"inner_lr": 0.2},
+}
+"""What the test scripts of maml_rl give its baselines instead of MAML's rate."""
 
 LEARNER_FIELDS: dict[str, Fields] = {"metaoptnet": {"inner_lr": 4.0, "penalty": 1000.0}}
 """What a learner needs in control. MetaOptNet's is metabench's own."""
@@ -73,6 +113,6 @@ def control(algorithm: str, environment: str, schedule: str = "paper") -> Contro
     fields = COMMON | ENVIRONMENT_FIELDS.get(environment, {}) | LEARNER_FIELDS.get(learner, {})
     if schedule == "short":
         fields |= SHORT | {"iterations": min(SHORT["iterations"], fields["iterations"])}
-    fields |= variant
+    fields |= variant | BASELINE_FIELDS.get((algorithm, environment), {})
     fields |= {"algorithm": algorithm, "benchmark": environment, "environment": environment, "schedule": schedule}
     return ControlRecipe(**fields).check()

@@ -191,7 +191,11 @@ class ControlRecipe(Recipe):
     environment: tyro.conf.Suppress[str] = "navigation"
     """Where it is trained, a name in `envs.ENVIRONMENTS`; `benchmark` is where it is tested."""
     rollouts: int = 20
-    """Episodes of each task before each update, and for its score."""
+    """Episodes of each task before each update while training."""
+    test_rollouts: int = 0
+    """The same at validation and test, and for a score; 0 for as many as while training."""
+    later_rate: float = 1.0
+    """At validation and test: factor of the inner rate in every update but the first."""
     hidden: tuple[int, ...] = (100, 100)
     """Widths of the policy's layers."""
     activation: Literal["relu", "tanh"] = "relu"
@@ -206,9 +210,15 @@ class ControlRecipe(Recipe):
     outer: Literal["trpo", "ppo"] = "trpo"
     """Outer step: a trust region on the adapted policy, or ProMP's clipped objective by Adam."""
     max_kl: float = 0.01
-    """Trust region: mean KL divergence between the adapted policies before and after a step."""
+    """Trust region: mean KL divergence between the adapted policies before and after a step, in nats, summed over the
+    dimensions of an action."""
     curvature: float = 1.0
     """Trust region: share of the transitions that Fisher-vector products are taken over."""
+
+    @property
+    def tested_rollouts(self) -> int:
+        """Episodes of each task at validation and test."""
+        return self.test_rollouts or self.rollouts
 
     @property
     def judged(self) -> int:
@@ -218,8 +228,8 @@ class ControlRecipe(Recipe):
     def check(self) -> Self:
         """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
         super().check()
-        self.at_least({"rollouts": 1})
-        self.positive("max_kl", "curvature", "discount")
+        self.at_least({"rollouts": 1, "test_rollouts": 0})
+        self.positive("max_kl", "curvature", "discount", "later_rate")
         for field in ("discount", "trace", "curvature"):
             if not 0 <= getattr(self, field) <= 1:
                 raise RecipeError(f"{self.name}: {field} is {getattr(self, field)}; it must be between 0 and 1")

@@ -70,11 +70,11 @@ def control_rows(recipe: ControlRecipe, machine: Machine) -> list[tuple[str, str
 
     workers = machine.workers()
     built = build_control(recipe, 0, Processes(machine.where()), workers, machine.chunk, False)
-    episodes = recipe.rollouts * ENVIRONMENTS[recipe.environment].horizon
-    steps = recipe.meta_batch * (recipe.inner_steps + 1) * episodes
+    horizon = ENVIRONMENTS[recipe.environment].horizon
+    steps = recipe.meta_batch * (recipe.inner_steps + 1) * recipe.rollouts * horizon
     validations = math.ceil(recipe.iterations / recipe.val_every)
-    checked = validations * recipe.val_tasks * (recipe.judged + 1) * episodes
-    checked += recipe.tests * (recipe.test_steps + 1) * episodes
+    checked = validations * recipe.val_tasks * (recipe.judged + 1) + recipe.tests * (recipe.test_steps + 1)
+    checked *= recipe.tested_rollouts * horizon
     started = time.monotonic()
     try:
         collected = collect(

@@ -1,6 +1,6 @@
 """Ant that runs at a velocity, forwards or backwards, in a direction, or to a place.
 
-The robot, common to every variant below (ant.xml, 5 simulation steps of 0.01 s a control step, RK4):
+The robot, common to every variant below (ant.xml, RK4):
 
     action   control of                                                   unit (at ±1)
     0–7      hip 4, ankle 4, hip 1, ankle 1, hip 2, ankle 2, hip 3, ankle 3   torque ±150 N m
@@ -13,30 +13,50 @@ The robot, common to every variant below (ant.xml, 5 simulation steps of 0.01 s 
                                 robot's centre of mass, clipped to [−1, 1]
     rotation           9        rotation matrix of the torso, row by row                          1
     torso              3        place of the torso: x, y, z                                       m
+    com                3        centre of mass of the whole robot: x, y, z                        m
 
 Contact forces are those at the end of the step. Gymnasium's are those of the last stage of its last simulation step;
 code on mujoco-py ≥ 2.0 sees zeros. The 6 zeros of the world body, which published observations carry, are left out.
-Velocities are displacements of the torso over the step, over its 0.05 s. Where a cost divides actions by the actuators'
-half-range s, s is 1 for this robot.
+A control step is 5 simulation steps of 0.01 s. Velocities are displacements of the torso over it. Where a cost divides
+actions by the actuators' half-range s, what is squared is the control in ±1.
+
+The variants of cbfinn/maml_rl (`rllab`) have its clock and its ant.xml, which differs from Gymnasium's in four things:
+
+    simulation step      0.02 s (0.01 s in Gymnasium's), and one of them a control step: 200 steps last 4 s
+    contacts             impedance (solimp) 0.8 at every depth (0.9 to 0.95); friction differs in turning and rolling
+                         alone, which contacts of three dimensions do not have
+    motors               no gear and controls in ±150 (gear 150, ±1): the same torques, as actions are normalised to ±1
+    camera               none
+
+An episode there starts crouched (height 0.55 m, ankles bent by 1 rad), with normal noise of 0.01 on places and 0.1 on
+velocities; place and velocity are those of the robot's centre of mass at the end of the step, and `com` is observed,
+not `torso`.
 """
 # ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
+import copy
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import mujoco
 import numpy as np
 
 from envs.robots.locomotion import Locomotion, flat
+from envs.robots.physics import load_model
 from envs.spec import State, square_sum
 from envs.tasks import Distribution
 from envs.variables import Arc, Bools, Disc, Floats, Sign, Uniform
 
 CONTACT_COST = 5e-4
-RLLAB = ("joints", "contacts", "rotation", "torso")
+WHOLE = ("place", "joints", "contacts", "rotation", "torso")
+"""The observation of rllab and of code that follows it; its torso repeats the place."""
+CROUCHED = "init_qpos"
+"""Name under which ant.xml keeps rllab's pose at the start; Gymnasium does not read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +68,6 @@ class Ant(Locomotion):
     """
 
     file: ClassVar[str] = "ant.xml"
-    frame_skip: ClassVar[int] = 5
     actuators: ClassVar[int] = 8
     parts: ClassVar[Mapping[str, tuple[int, tuple[str, ...]]]] = {
         "place": (2, ()),
@@ -56,16 +75,31 @@ class Ant(Locomotion):
         "contacts": (78, ("cfrc_ext",)),
         "rotation": (9, ()),
         "torso": (3, ()),
+        "com": (3, ("subtree_com",)),
     }
     reward_fields: ClassVar[tuple[str, ...]] = ("cfrc_ext",)
 
-    observes: tuple[str, ...] = RLLAB
+    observes: tuple[str, ...] = WHOLE
+    rllab: bool = False
+    """The robot and the start of rllab's ant.xml, not Gymnasium's; see this module's docstring."""
     control_cost: float = 0.005
     """Weight of ‖control‖²."""
     bonus: float = 0.05
     """Reward of every step that is survived."""
     height: tuple[float, float] | None = (0.2, 1.0)
     """Heights of the torso at which the episode goes on, m; None for all."""
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        return rllab_model(self.file, self.fields) if self.rllab else super().model
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return tuple(sorted({*super().fields, "subtree_com"})) if self.rllab else super().fields
+
+    @property
+    def pose(self) -> Floats:
+        return np.asarray(self.model.numeric(CROUCHED).data) if self.rllab else super().pose
 
     def part(self, name: str, state: State) -> Floats:
         qpos = state["qpos"]
@@ -75,14 +109,16 @@ class Ant(Locomotion):
             return np.clip(flat(state["cfrc_ext"][..., 1:, :]), -1, 1)
         if name == "rotation":
             return rotation(qpos[..., 3:7])
+        if name == "com":
+            return state["subtree_com"][..., 1, :]
         return qpos[..., :2] if name == "place" else qpos[..., :3]
 
     def position(self, state: State) -> Floats:
         return state["qpos"][..., :2]
 
     def reward(self, before: Floats, state: State, control: Floats, task: Mapping[str, Floats]) -> Floats:
-        place = state["qpos"][..., :2]
-        progress = self.progress(place, (place - before) / self.dt, task)
+        place = state["subtree_com"][..., 1, :2] if self.rllab else self.position(state)
+        progress = self.progress(place, self.velocity(before, state), task)
         contacts = square_sum(np.clip(state["cfrc_ext"], -1, 1), 2)
         return progress + self.bonus - self.control_cost * square_sum(control) - CONTACT_COST * contacts
 
@@ -95,6 +131,15 @@ class Ant(Locomotion):
             return None
         z = state["qpos"][..., 2]
         return np.asarray((z < self.height[0]) | (z > self.height[1]))
+
+
+@functools.cache
+def rllab_model(file: str, fields: tuple[str, ...]) -> mujoco.MjModel:
+    """rllab's robot, from Gymnasium's; treat it as read-only."""
+    model = copy.copy(load_model(file, fields))
+    model.opt.timestep = 0.02
+    model.geom_solimp[:, :3] = 0.8, 0.8, 0.01
+    return model
 
 
 def rotation(quaternion: Floats) -> Floats:
@@ -115,10 +160,11 @@ class AntVelocity(Ant):
 
     Task: `velocity` in m/s, uniform in [0, 3]. Progress: 1 − |forward velocity − task's|.
 
-    Variants (source; horizon; policy's actions; observation joints, contacts, rotation, torso (117)):
+    Variants (source; horizon; policy's actions; observation):
 
-        ant-vel       tristandeleu/pytorch-maml-rl@21d4ba1 AntVel-v2; 100; ±10
-        ant-vel-maml  cbfinn/maml_rl@9c8e2eb; 200; ±1. Its crouched start and centre-of-mass velocity are not kept.
+        ant-vel       tristandeleu/pytorch-maml-rl@21d4ba1 (2020) AntVel-v2; 100; ±10; place, joints, contacts,
+                      rotation, torso (119)
+        ant-vel-maml  cbfinn/maml_rl@9c8e2eb; 200; ±1; the same with com for torso (119)
     """
 
     @property
@@ -137,8 +183,8 @@ class AntForwardBackward(Ant):
 
     Variants (source; horizon; policy's actions; observation; control cost, bonus, heights):
 
-        ant-forward-backward        pytorch-maml-rl@21d4ba1 AntDir-v2; 100; ±10; (117); 0.005, 0.05, [0.2, 1]
-        ant-forward-backward-maml   cbfinn/maml_rl@9c8e2eb; 200; ±1; (117); the same (see `AntVelocity`)
+        ant-forward-backward        pytorch-maml-rl@21d4ba1 AntDir-v2; 100; ±10; as ant-vel; 0.005, 0.05, [0.2, 1]
+        ant-forward-backward-maml   cbfinn/maml_rl@9c8e2eb; 200; ±1; as ant-vel-maml; the same
         ant-forward-backward-promp  jonasrothfuss/ProMP@93ae339 AntRandDirec, learn2learn@db5cee3
                                     AntForwardBackward-v1; 200 (100 in learn2learn); ±10; joints, contacts (105);
                                     0.5, 1, [0, 1]
@@ -185,8 +231,8 @@ class AntGoal(Ant):
 
     Variants (source; horizon; policy's actions; observation; goals; offset, control cost, bonus, heights):
 
-        ant-goal        cbfinn/maml_rl@9c8e2eb, pytorch-maml-rl@21d4ba1 AntPos-v1; 200 (100 in the latter); ±1; place,
-                        joints, contacts, rotation, torso (119); square; 4, 0.005, 0.05, [0.2, 1]
+        ant-goal        pytorch-maml-rl@21d4ba1 AntPos-v1; 100; ±10; as ant-vel; square; 4, 0.005, 0.05, [0.2, 1]
+        ant-goal-maml   cbfinn/maml_rl@9c8e2eb; 200; ±1; as ant-vel-maml; the same
         ant-goal-promp  ProMP@93ae339 AntRandGoal, oyster@44e20fd, varibad@57e1795; 200; ±10 (±1 in the last two);
                         place, joints, contacts (107); disc; 0, 0.1, 0, all
     """

@@ -1,6 +1,6 @@
 """HalfCheetah that runs in a direction, or at a velocity.
 
-The robot, common to every variant below (half_cheetah.xml, 5 simulation steps of 0.01 s a control step):
+The robot, common to every variant below (half_cheetah.xml; rllab's differs from Gymnasium's by a camera alone):
 
     action     control of                     unit (at ±1)
     0 1 2      hind thigh, shin, foot         torque ±120, ±90, ±60 N m
@@ -14,6 +14,9 @@ The robot, common to every variant below (half_cheetah.xml, 5 simulation steps o
                        11–16    velocities of the six joints                          rad/s
     torso              +3       place of the torso: x, y = 0, z                       m
     com                +3       centre of mass of the whole robot: x, y, z            m
+
+A control step is 5 simulation steps of 0.01 s, or one in the variants of maml_rl: rllab takes the number from the
+XML, where there is none (rllab/envs/mujoco/mujoco_env.py), so that its 200 steps last 2 s.
 
 An episode never ends before its horizon. It starts at rest with noise on every coordinate.
 """
@@ -43,7 +46,6 @@ class HalfCheetah(Locomotion):
     """The robot of this module's docstring. Reward: progress − 0.05 ‖control‖²."""
 
     file: ClassVar[str] = "half_cheetah.xml"
-    frame_skip: ClassVar[int] = 5
     actuators: ClassVar[int] = 6
     parts: ClassVar[Mapping[str, tuple[int, tuple[str, ...]]]] = {
         "joints": (17, ()),
@@ -52,12 +54,6 @@ class HalfCheetah(Locomotion):
     }
 
     observes: tuple[str, ...] = ("joints", "torso")
-    com_velocity: bool = False
-    """Measure the centre of mass's velocity at the end of the step, not the torso's mean velocity over it."""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return (*super().fields, "subtree_linvel") if self.com_velocity else super().fields
 
     def part(self, name: str, state: State) -> Floats:
         qpos = state["qpos"]
@@ -72,11 +68,7 @@ class HalfCheetah(Locomotion):
         return state["qpos"][..., :1]
 
     def reward(self, before: Floats, state: State, control: Floats, task: Mapping[str, Floats]) -> Floats:
-        if self.com_velocity:
-            velocity = state["subtree_linvel"][..., 1, 0]
-        else:
-            velocity = (state["qpos"][..., 0] - before[..., 0]) / self.dt
-        return self.progress(velocity, task) - CONTROL_COST * square_sum(control)
+        return self.progress(self.velocity(before, state)[..., 0], task) - CONTROL_COST * square_sum(control)
 
     @abstractmethod
     def progress(self, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
@@ -89,17 +81,17 @@ class CheetahDirection(HalfCheetah):
 
     Task: `direction`, −1 or +1 with equal chance. Reward: direction · velocity − 0.05 ‖control‖².
 
-    Variants (source; horizon; observation; policy's actions):
+    Variants (source; horizon; control step; observation; policy's actions):
 
-        cheetah-dir        tristandeleu/pytorch-maml-rl@21d4ba1 HalfCheetahDir-v2; 100; joints, torso (20); ±10
-        cheetah-dir-200    the same with the horizon of the MAML paper; 200
-        cheetah-dir-raw    the same as cheetah-dir with the actions of the MAML paper's code; 100; ±1
-        cheetah-dir-raw-200  the same with the horizon of the MAML paper; 200
-        cheetah-dir-maml   cbfinn/maml_rl@9c8e2eb; 200; joints, com (20), velocity of the centre of mass; ±1
-        cheetah-dir-promp  jonasrothfuss/ProMP@93ae339; 100; joints (17); ±10
-        cheetah-dir-pearl  katerakelly/oyster@44e20fd; 200; joints, torso (20); ±1. There the two tasks are fixed.
+        cheetah-dir        tristandeleu/pytorch-maml-rl@21d4ba1 (2020) HalfCheetahDir-v2; 100; 0.05 s; joints, torso
+                           (20); ±10
+        cheetah-dir-2019   pytorch-maml-rl@493e677 (August 2019) HalfCheetahDir-v1; 200; 0.05 s; joints, torso (20); ±1
+        cheetah-dir-maml   cbfinn/maml_rl@9c8e2eb; 200; 0.01 s; joints, com (20), velocity of the centre of mass; ±1
+        cheetah-dir-promp  jonasrothfuss/ProMP@93ae339; 100; 0.05 s; joints (17); ±10
+        cheetah-dir-pearl  katerakelly/oyster@44e20fd; 200; 0.05 s; joints, torso (20); ±1. There the two tasks are
+                           fixed.
 
-    Differs from maml_rl in the simulator (MuJoCo 1.31 there) and in the body: rllab had its own half_cheetah.xml.
+    Differs from maml_rl in the simulator alone (MuJoCo 1.31 there).
     Differs from Gymnasium's HalfCheetah-v5 in the cost of control (0.1 there) alone, for joints and direction 1.
     """
 
@@ -117,15 +109,15 @@ class CheetahVelocity(HalfCheetah):
 
     Task: `velocity` in m/s, uniform in [0, fastest]. Reward: −|velocity − task's| − 0.05 ‖control‖².
 
-    Variants (source; fastest; horizon; observation; policy's actions):
+    Variants (source; fastest; horizon; control step; observation; policy's actions):
 
-        cheetah-vel        tristandeleu/pytorch-maml-rl@21d4ba1 HalfCheetahVel-v2; 2; 100; joints, torso (20); ±10
-        cheetah-vel-200    the same with the horizon of the MAML paper; 200
-        cheetah-vel-raw    the same as cheetah-vel with the actions of the MAML paper's code; 100; ±1
-        cheetah-vel-raw-200  the same with the horizon of the MAML paper; 200
-        cheetah-vel-maml   cbfinn/maml_rl@9c8e2eb; 2; 200; joints, com (20), velocity of the centre of mass; ±1
-        cheetah-vel-promp  jonasrothfuss/ProMP@93ae339; 3; 200; joints (17); ±10
-        cheetah-vel-pearl  katerakelly/oyster@44e20fd; 3; 200; joints, torso (20); ±1. 130 fixed tasks there.
+        cheetah-vel        tristandeleu/pytorch-maml-rl@21d4ba1 (2020) HalfCheetahVel-v2; 2; 100; 0.05 s; joints, torso
+                           (20); ±10
+        cheetah-vel-2019   pytorch-maml-rl@493e677 (August 2019) HalfCheetahVel-v1; 2; 200; 0.05 s; joints, torso (20);
+                           ±1
+        cheetah-vel-maml   cbfinn/maml_rl@9c8e2eb; 2; 200; 0.01 s; joints, com (20), velocity of the centre of mass; ±1
+        cheetah-vel-promp  jonasrothfuss/ProMP@93ae339; 3; 200; 0.05 s; joints (17); ±10
+        cheetah-vel-pearl  katerakelly/oyster@44e20fd; 3; 200; 0.05 s; joints, torso (20); ±1. 130 fixed tasks there.
 
     Returns of variants that differ in `fastest` or horizon cannot be compared: to stand still gives about
     −horizon · fastest / 2.

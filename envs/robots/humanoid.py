@@ -52,7 +52,6 @@ class HumanoidDirection(Locomotion):
     """
 
     file: ClassVar[str] = "humanoid.xml"
-    frame_skip: ClassVar[int] = 5
     actuators: ClassVar[int] = 17
     parts: ClassVar[Mapping[str, tuple[int, tuple[str, ...]]]] = {
         "joints": (45, ()),

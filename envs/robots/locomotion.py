@@ -42,8 +42,6 @@ class Locomotion(Spec):
 
     file: ClassVar[str]
     """MJCF file in Gymnasium's assets."""
-    frame_skip: ClassVar[int]
-    """Simulation steps a control step."""
     parts: ClassVar[Mapping[str, tuple[int, tuple[str, ...]]]]
     """Part of an observation -> (its length, the derived fields it reads)."""
     reward_fields: ClassVar[tuple[str, ...]] = ()
@@ -53,6 +51,10 @@ class Locomotion(Spec):
 
     observes: tuple[str, ...]
     """Parts of the observation, in this order."""
+    frame_skip: int = 5
+    """Simulation steps a control step."""
+    com_velocity: bool = False
+    """Measure the centre of mass's velocity at the end of the step, not the torso's mean velocity over it."""
     start_position: Noise = Noise("uniform", 0.1)
     """Noise of joint positions at the start, rad or m."""
     start_velocity: Noise = Noise("normal", 0.1)
@@ -75,12 +77,17 @@ class Locomotion(Spec):
     def fields(self) -> tuple[str, ...]:
         """Derived quantities that the simulation keeps current."""
         read = {f for part in self.observes for f in self.parts[part][1]} | set(self.reward_fields)
-        return tuple(sorted(read))
+        return tuple(sorted(read | ({"subtree_linvel"} if self.com_velocity else set())))
 
     @property
     def model(self) -> mujoco.MjModel:
         """The nominal robot."""
         return load_model(self.file, self.fields)
+
+    @property
+    def pose(self) -> Floats:
+        """Where episodes start, before noise: coordinates (nq,)."""
+        return np.asarray(self.model.qpos0)
 
     @property
     def dt(self) -> float:
@@ -91,6 +98,12 @@ class Locomotion(Spec):
         count = len(next(iter(tasks.values())))
         return Physics(self.models(tasks), (count, rollouts), self.frame_skip, self.fields, threads)
 
+    def velocity(self, before: Floats, state: State) -> Floats:
+        """Velocity (T, E, P) in m/s over a step from `before`, along the coordinates that `position` gives."""
+        if self.com_velocity:
+            return state["subtree_linvel"][..., 1, : before.shape[-1]]
+        return np.asarray((self.position(state) - before) / self.dt)
+
     def models(self, tasks: Mapping[str, Floats]) -> mujoco.MjModel | list[mujoco.MjModel]:
         """The robot of every task, or one model a task where tasks change it."""
         return self.model
@@ -98,7 +111,7 @@ class Locomotion(Spec):
     def start(self, generators: Sequence[tuple[np.random.Generator, np.random.Generator]], rollouts: int) -> State:
         nq, nv = self.model.nq, self.model.nv
         return {
-            "qpos": self.model.qpos0 + np.stack([self.start_position.draw(g, (rollouts, nq)) for g, _ in generators]),
+            "qpos": self.pose + np.stack([self.start_position.draw(g, (rollouts, nq)) for g, _ in generators]),
             "qvel": np.stack([self.start_velocity.draw(g, (rollouts, nv)) for _, g in generators]),
         }
 

@@ -36,13 +36,13 @@ FASTEST = 10.0
 class RandomParameters(Locomotion):
     """Run forwards with an unfamiliar body; see this module's docstring."""
 
-    frame_skip: ClassVar[int] = 4
     sizes: ClassVar[tuple[int, int, int]]
     """Bodies (the world included), geoms, degrees of freedom."""
 
     horizon: int = 200
     action_scale: float = 10.0
     observes: tuple[str, ...] = ("joints",)
+    frame_skip: int = 4
     start_position: Noise = NOISE
     start_velocity: Noise = NOISE
 

@@ -30,7 +30,7 @@ RUNS = [
     ("metaoptnet", "glyphs-5w1s", {"backbone": "resnet12", "train_shots": 1, "train_queries": 1, "queries": 1}),
     ("maml", "navigation", {"rollouts": 4}),
     ("maml-promp", "navigation", {"rollouts": 4}),
-    ("anil", "cheetah-dir-raw", {"rollouts": 2}),
+    ("anil", "cheetah-dir-2019", {"rollouts": 2}),
     ("meta-sgd", "navigation", {"rollouts": 4}),
     ("protonet", "navigation", {"rollouts": 4}),
     ("metaoptnet", "navigation", {"rollouts": 4}),

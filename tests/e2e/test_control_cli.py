@@ -100,21 +100,20 @@ def test_evaluate_gives_the_same_numbers_again_and_others_on_more_tasks(trained,
 
 def test_a_policy_is_tested_in_another_variant_of_its_environment(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("bench.training.run.RESULTS", tmp_path / "records")
-    assert main(["run", "maml", "cheetah-dir", *TINY, "--iterations", "1", "--test-steps", "1", "--out", "out"]) == 0
-    assert main(["evaluate", "out", "--threads", "1", "--environment", "cheetah-dir-200", "--publish"]) == 0
+    few = ["--iterations", "1", "--test-steps", "1"]
+    assert main(["run", "maml", "navigation-half-circle", *TINY, *few, "--out", "out"]) == 0
+    assert main(["evaluate", "out", "--threads", "1", "--environment", "navigation-varibad", "--publish"]) == 0
     [path] = (tmp_path / "records").iterdir()
     record = read_record(path)
-    assert (record["benchmark"], record["recipe"]["environment"]) == ("cheetah-dir-200", "cheetah-dir")
-    assert (record["protocol"]["variant"], record["protocol"]["horizon"]) == ("cheetah-dir-200", 200)
-    assert (record["protocol"]["environment"], record["protocol"]["trained_in"]) == ("cheetah-dir", "cheetah-dir")
+    assert (record["benchmark"], record["recipe"]["environment"]) == ("navigation-varibad", "navigation-half-circle")
+    protocol = record["protocol"]
+    assert (protocol["variant"], protocol["horizon"]) == ("navigation-varibad", 100)
+    assert (protocol["environment"], protocol["trained_in"]) == ("navigation", "navigation-half-circle")
     assert "trained_in" not in record_of(tmp_path / "out")["protocol"]
     capsys.readouterr()
     for name, told in (
-        ("cheetah-dir-2000", "no environment 'cheetah-dir-2000'; did you mean 'cheetah-dir-200'?"),
-        (
-            "cheetah-dir-raw",
-            "cannot be tested in cheetah-dir-raw; its tasks, observations and actions must be",
-        ),
+        ("navigation-varibat", "no environment 'navigation-varibat'; did you mean 'navigation-varibad'?"),
+        ("navigation", "cannot be tested in navigation; its tasks, observations and actions must be"),
         ("cheetah-vel", "cannot be tested in cheetah-vel"),
     ):
         assert main(["evaluate", "out", "--environment", name]) == 2

@@ -139,7 +139,7 @@ def control_record(
         "environment": environment,
         "observations": 20,
         "goals": "{-1,+1}",
-        "horizon": 200 if benchmark.endswith("-200") else 100,
+        "horizon": 200 if benchmark.endswith("-2019") else 100,
         "action_scaling": 10,
         "rollouts": 20,
         "updates": 1,

@@ -16,7 +16,7 @@ CONTROL = {"return_before": -140.3, "return": -80.2, "surrogate": 0.123, "kl": 0
 @pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize(
     ("title", "metrics"),
-    [("metaoptnet-svm mini-imagenet-5w5s seed 0", VISION), ("maml cheetah-vel-raw-200 seed 0", CONTROL)],
+    [("metaoptnet-svm mini-imagenet-5w5s seed 0", VISION), ("maml cheetah-vel-2019 seed 0", CONTROL)],
 )
 def test_nothing_is_squeezed_out(width: int, title: str, metrics: dict[str, float]) -> None:
     progress = Progress(title, quiet=True)

@@ -7,7 +7,7 @@ import pytest
 
 from algorithms import LEARNERS
 from bench.cli.run import labelled, parse_run
-from bench.recipes.control import ENVIRONMENT_FIELDS, SHORT, VARIANTS, control
+from bench.recipes.control import BASELINE_FIELDS, ENVIRONMENT_FIELDS, SHORT, VARIANTS, control
 from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
 from envs import ENVIRONMENTS, family
@@ -15,17 +15,38 @@ from envs import ENVIRONMENTS, family
 FIELDS = {f.name for f in dataclasses.fields(ControlRecipe)}
 
 STATED = {
-    # Finn et al. 2017, A.2 and code: 20 episodes a task, 40 tasks, one update of 0.1, 100 × 100 ReLU, TRPO δ 0.01.
+    # pytorch-maml-rl@21d4ba1 (2020), configs/maml/halfcheetah-vel.yaml
     ("maml", "cheetah-vel"): {
-        "inner_lr": 0.1, "inner_steps": 1, "meta_batch": 40, "rollouts": 20, "hidden": (100, 100), "iterations": 500,
-        "activation": "relu", "outer": "trpo", "max_kl": 0.01, "discount": 0.99, "trace": 1.0, "first_order": False,
-        "sees_task": False, "test_steps": 3, "test_tasks": 40, "curvature": 1.0,
+        "inner_lr": 0.1, "inner_steps": 1, "meta_batch": 40, "rollouts": 20, "hidden": (64, 64), "iterations": 500,
+        "activation": "tanh", "outer": "trpo", "max_kl": 0.01, "discount": 0.99, "trace": 1.0, "first_order": False,
+        "sees_task": False, "test_steps": 3, "test_tasks": 40, "curvature": 1.0, "tested_rollouts": 20,
+        "later_rate": 1.0,
     },
-    ("maml", "navigation"): {"meta_batch": 20, "rollouts": 20},
-    ("maml", "ant-forward-backward-maml"): {"rollouts": 40},
-    # Rothfuss et al. 2019, appendix C and code: 64 × 64 tanh, 1000 iterations, 40 tasks of 20 episodes.
+    # the same at 493e677 (2019), README: --max-kl 0.01, a mean over six dimensions
+    ("anil", "cheetah-dir-2019"): {
+        "inner_lr": 0.1, "meta_batch": 40, "rollouts": 20, "hidden": (100, 100), "activation": "relu",
+        "iterations": 1000, "max_kl": 0.06, "later_rate": 1.0,
+    },
+    # maml_rl@9c8e2eb: the runs that maml_examples/test_maml_*.py load, and how they test them
+    ("maml", "cheetah-dir-maml"): {
+        "inner_lr": 0.1, "meta_batch": 40, "rollouts": 20, "hidden": (100, 100), "activation": "relu",
+        "iterations": 100, "max_kl": 0.02, "tested_rollouts": 20, "later_rate": 0.5,
+    },
+    ("maml", "cheetah-vel-maml"): {"rollouts": 10, "tested_rollouts": 20, "iterations": 475, "max_kl": 0.01},
+    ("maml", "ant-vel-maml"): {"rollouts": 20, "iterations": 375, "later_rate": 0.5},
+    ("maml", "ant-forward-backward-maml"): {
+        "rollouts": 40, "tested_rollouts": 40, "iterations": 575, "later_rate": 0.01,
+    },
+    ("maml", "navigation-maml"): {
+        "inner_lr": 0.5, "meta_batch": 20, "rollouts": 20, "tested_rollouts": 40, "iterations": 100, "later_rate": 0.5,
+    },
+    ("untrained", "cheetah-dir-maml"): {"inner_lr": 1.0, "later_rate": 0.5, "iterations": 0},
+    ("pretrained", "cheetah-dir-maml"): {"inner_lr": 0.2, "inner_steps": 0, "activation": "relu"},
+    ("untrained", "navigation-maml"): {"inner_lr": 0.5, "activation": "tanh"},
+    ("maml", "navigation"): {"meta_batch": 20, "rollouts": 20, "inner_lr": 0.5, "later_rate": 1.0},
+    # Rothfuss et al. 2019, appendix C and code: 64 × 64 tanh, 1001 iterations, 40 tasks of 20 episodes.
     ("maml-promp", "cheetah-dir-promp"): {
-        "hidden": (64, 64), "activation": "tanh", "iterations": 1000, "outer": "ppo", "outer_lr": 1e-3,
+        "hidden": (64, 64), "activation": "tanh", "iterations": 1001, "outer": "ppo", "outer_lr": 1e-3,
         "inner_lr": 0.1, "meta_batch": 40, "rollouts": 20,
     },
     ("maml", "walker-params"): {"inner_lr": 0.05, "hidden": (64, 64)},
@@ -60,8 +81,10 @@ def test_every_row_resolves(algorithm, name, schedule):
 
 def test_the_tables_name_only_what_exists():
     tables = [*ENVIRONMENT_FIELDS.values(), *(fields for _, fields in VARIANTS.values()), SHORT]
+    tables += BASELINE_FIELDS.values()
     assert set().union(*tables) <= FIELDS
     assert set(ENVIRONMENT_FIELDS) <= set(ENVIRONMENTS)
+    assert {name for pair in BASELINE_FIELDS for name in pair} <= set(VARIANTS) | set(ENVIRONMENTS)
     assert {learner for learner, _ in VARIANTS.values()} <= set(LEARNERS)
     assert not set(VARIANTS) & set(LEARNERS)
     assert {family(name) for name in ENVIRONMENTS} <= set(ENVIRONMENTS) | {"ant-forward-backward", "navigation"}
@@ -88,6 +111,8 @@ def test_a_changed_flag_is_filed_as_custom():
     ("field", "value", "message"),
     [
         ("rollouts", 0, "rollouts is 0; it must be at least 1"),
+        ("test_rollouts", -1, "test_rollouts is -1; it must be at least 0"),
+        ("later_rate", 0.0, "later_rate is 0.0; it must be a positive number"),
         ("hidden", (), "hidden is (); each layer needs at least one unit"),
         ("hidden", (64, 0), "hidden is (64, 0); each layer needs at least one unit"),
         ("discount", 1.01, "discount is 1.01; it must be between 0 and 1"),

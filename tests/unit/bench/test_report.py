@@ -323,7 +323,7 @@ def test_both_horizons_stand_beside_a_number_that_states_none(tmp_path: Path) ->
     write(
         tmp_path,
         control_record("maml", "cheetah-dir", means=(-10.0, 100.0, 500.0)),
-        control_record("maml", "cheetah-dir-200", means=(-20.0, 200.0, 500.0)),
+        control_record("maml", "cheetah-dir-2019", means=(-20.0, 200.0, 500.0)),
         control_record("oracle", "cheetah-dir", means=(400.0,)),
         control_record("maml-promp", "cheetah-dir"),
     )
@@ -336,12 +336,12 @@ def test_both_horizons_stand_beside_a_number_that_states_none(tmp_path: Path) ->
         "70.40 lower, beyond both intervals (together ± 39.83); 9 protocol fields unstated, the horizon (here 100) "
         "among them",
     ]
-    assert cells(tmp_path, "maml | cheetah-dir-200")[2:5] == [
+    assert cells(tmp_path, "maml | cheetah-dir-2019")[2:5] == [
         "200.00 ± 18.83 after 1 update",
         reference,
         "**reproduced**",
     ]
-    assert "the horizon (here 200) among them" in cells(tmp_path, "maml | cheetah-dir-200")[5]
+    assert "the horizon (here 200) among them" in cells(tmp_path, "maml | cheetah-dir-2019")[5]
     assert cells(tmp_path, "oracle | cheetah-dir")[2:5] == [
         "400.00 ± 18.83 after 0 updates",
         "–",

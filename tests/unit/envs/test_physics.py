@@ -73,6 +73,7 @@ def test_half_cheetah_place_and_centre_of_mass() -> None:
     for _, ours, _, _ in against_gymnasium("cheetah-dir", {"direction": 1}, env, 5):
         mujoco.mj_forward(env.model, env.data)
         np.testing.assert_allclose(ours.observations[0, 0, -3:], env.data.body("torso").xpos, atol=1e-12)
+    env = gymnasium.make("HalfCheetah-v5", frame_skip=1).unwrapped
     velocity = {"velocity": 0.7}
     for _, ours, _, control in against_gymnasium("cheetah-vel-maml", velocity, env, 5):
         mujoco.mj_forward(env.model, env.data)
@@ -80,6 +81,35 @@ def test_half_cheetah_place_and_centre_of_mass() -> None:
         np.testing.assert_allclose(ours.observations[0, 0, -3:], env.data.subtree_com[1], atol=1e-12)
         expected = -abs(env.data.subtree_linvel[1, 0] - 0.7) - 0.05 * (control**2).sum()
         assert ours.rewards[0, 0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_ant_of_maml_has_rllabs_clock_contacts_and_start() -> None:
+    spec: Any = ENVIRONMENTS["ant-vel-maml"]
+    ours, theirs = spec.model, load_model("ant.xml", spec.fields)
+    assert (ours.opt.timestep, theirs.opt.timestep) == (0.02, 0.01)
+    assert np.unique(ours.geom_solimp[:, :3], axis=0).tolist() == [[0.8, 0.8, 0.01]]
+    names = [n for n in dir(ours) if isinstance(getattr(ours, n), np.ndarray) and n != "geom_solimp"]
+    for name in names:
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), name)
+    assert (np.ptp(ours.actuator_ctrlrange, 1) / 2 * ours.actuator_gear[:, 0]).tolist() == [150.0] * 8
+    generators = [(np.random.default_rng(0), np.random.default_rng(1))]
+    start = spec.start(generators, 400)
+    np.testing.assert_allclose(
+        start["qpos"][0].mean(0), [0, 0, 0.55, 1, 0, 0, 0, *[0, 1, 0, -1, 0, -1, 0, 1]], atol=2e-3
+    )
+    assert start["qpos"][0].std(0) == pytest.approx(0.01, rel=0.2)
+    assert start["qvel"][0].std(0) == pytest.approx(0.1, rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["cheetah-dir-maml", "ant-forward-backward-maml"])
+def test_velocities_on_the_clock_of_maml_are_those_of_one_step(name: str) -> None:
+    spec: Any = ENVIRONMENTS[name]
+    sim = Simulator(spec, spec.tasks.join([{"direction": 1}]), 1, 1)
+    sim.reset(0)
+    before = sim.world.state["subtree_com"][0, 0, 1, 0].copy()
+    sim.step(np.full((1, 1, spec.action_size), 0.1))
+    moved = (sim.world.state["subtree_com"][0, 0, 1, 0] - before) / spec.dt
+    assert sim.world.state["subtree_linvel"][0, 0, 1, 0] == pytest.approx(moved, abs=0.02)
 
 
 def test_ant_is_v5_at_the_end_of_the_step() -> None:

@@ -49,7 +49,8 @@ def test_cheetah_velocity() -> None:
 def test_cheetah_velocity_of_maml_is_that_of_the_centre_of_mass() -> None:
     momentum = np.zeros((8, 3))
     momentum[1, 0] = 1.25
-    spec = ENVIRONMENTS["cheetah-vel-maml"]
+    spec: Any = ENVIRONMENTS["cheetah-vel-maml"]
+    assert spec.dt == 0.01
     got = reward(spec, [0.2], [0] * 6, {"velocity": 1.0}, qpos=CHEETAH_Q, subtree_linvel=momentum)
     assert got == pytest.approx(-0.25, abs=1e-12)
 
@@ -84,6 +85,26 @@ def test_ant(name: str, task: dict[str, Any], expected: float) -> None:
     control = [1, -1, *[0] * 6]
     got = reward(ENVIRONMENTS[name], [0.9, 2.1], control, task, qpos=ANT_Q, cfrc_ext=CONTACTS)
     assert got == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "expected"),
+    [
+        # velocity and place of the centre of mass, whatever the torso's: (1.5, 0) and (0.25, 3)
+        ("ant-vel-maml", {"velocity": 1.0}, 1 - 0.5 + 0.05 - 0.01 - 0.000625),
+        ("ant-forward-backward-maml", {"direction": -1}, -1.5 + 0.05 - 0.01 - 0.000625),
+        ("ant-goal-maml", {"goal": [0.0, 3.0]}, 4 - 0.25 + 0.05 - 0.01 - 0.000625),
+    ],
+)
+def test_ant_of_maml(name: str, task: dict[str, Any], expected: float) -> None:
+    momentum, com = np.zeros((14, 3)), np.zeros((14, 3))
+    momentum[1, 0], com[1] = 1.5, (0.25, 3.0, 0.5)
+    state = {"qpos": ANT_Q, "cfrc_ext": CONTACTS, "subtree_linvel": momentum, "subtree_com": com}
+    got = reward(ENVIRONMENTS[name], [0.9, 2.1], [1, -1, *[0] * 6], task, **state)
+    assert got == pytest.approx(expected, abs=1e-12)
+    arrays = {name: np.asarray(value, float)[None, None] for name, value in state.items()}
+    observed = ENVIRONMENTS[name].observe(arrays | {"qvel": np.zeros((1, 1, 14))})[0, 0]
+    assert observed[[0, 1, 2, 116, 117, 118]].tolist() == [1.0, 2.0, 0.5, 0.25, 3.0, 0.5]
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("ant-vel", 0.2, 1.0), ("ant-dir", 0.0, 1.0)])
@@ -176,7 +197,11 @@ def test_corner_navigation() -> None:
     [
         ("cheetah-vel", 20, 6, 100, 0.05),
         ("cheetah-vel-promp", 17, 6, 200, 0.05),
-        ("ant-vel", 117, 8, 100, 0.05),
+        ("cheetah-dir-2019", 20, 6, 200, 0.05),
+        ("cheetah-dir-maml", 20, 6, 200, 0.01),
+        ("ant-vel", 119, 8, 100, 0.05),
+        ("ant-vel-maml", 119, 8, 200, 0.02),
+        ("ant-goal", 119, 8, 100, 0.05),
         ("ant-dir", 105, 8, 200, 0.05),
         ("ant-goal-promp", 107, 8, 200, 0.05),
         ("humanoid-dir", 348, 17, 200, 0.015),

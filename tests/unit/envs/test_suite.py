@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from algorithms import MAML, Batch, Gaussian, Learner, Network
+from algorithms.learner import partway
+from algorithms.suite import collect, scores_by_update
 from envs import ENVIRONMENTS, Spec
 from envs.policy import Perceptron
 from envs.rollouts import weigh
@@ -142,3 +144,40 @@ def test_a_batch_can_be_cut_by_tasks() -> None:
     assert isinstance(part, Batch)
     assert part.old is not None and query.old is not None
     assert torch.equal(part.old, query.old[1:])
+
+
+def test_a_test_may_take_more_episodes_than_training() -> None:
+    suite = control(test_rollouts=5)
+    counts = {split: suite.tasks([0], split).rollouts for split in ("train", "val", "test")}
+    assert counts == {"train": 3, "val": 5, "test": 5}
+    rule, tasks = learner(suite), suite.tasks([0], "test")
+    assert suite.roll(tasks, rule, rule.begin(), 0).rewards.shape[:2] == (1, 5)
+    assert control().tasks([0], "test").rollouts == 3
+
+
+def test_later_updates_at_test_go_a_share_of_the_way() -> None:
+    """Half of the rate from the second update on: φ₂ = φ₁ − α/2 ∇L(φ₁), whatever happens in training."""
+    suite = control(later_rate=0.5)
+    rule = learner(suite)
+    scored = scores_by_update(suite, suite.tasks([1, 4], "test"), rule, 2)
+    tasks, half = suite.tasks([1, 4], "test"), learner(suite)
+    assert isinstance(half, MAML)
+    half.inner_lr = 0.05
+    first = rule.update(rule.begin(), rule.encode(suite.support(tasks, rule, rule.begin(), 0)))
+    second = half.update(first, rule.encode(suite.support(tasks, rule, first, 1)))
+    by_hand = [suite.scorer(suite.tasks([1, 4], "test"), rule)(fast, k) for k, fast in enumerate((first, second), 1)]
+    assert torch.allclose(scored[:, 1:], torch.stack(by_hand, 1), rtol=1e-5)
+    full = control()
+    assert not torch.allclose(scored[:, 2], scores_by_update(full, full.tasks([1, 4], "test"), rule, 2)[:, 2])
+    _, query = collect(suite, suite.tasks([1], "train"), rule, 2)
+    _, expected = collect(full, full.tasks([1], "train"), rule, 2)
+    assert torch.equal(query.y, expected.y), "training keeps its rate"
+
+
+def test_a_share_of_the_way_leaves_what_did_not_move() -> None:
+    before = {"a": torch.zeros(1, 2), "b": torch.ones(1, 2)}
+    after = {"a": torch.tensor([[4.0, 8.0], [0.0, 2.0]]), "b": before["b"], "new": torch.ones(2, 1)}
+    half = partway(before, after, 0.25)
+    assert half["a"].tolist() == [[1.0, 2.0], [0.0, 0.5]]
+    assert torch.equal(half["b"], before["b"]) and half["new"] is after["new"]
+    assert partway(before, after, 1.0) is after
