@@ -1,6 +1,6 @@
 """The meta-learner core. It knows neither images nor robots. Start reading at `algorithms.learner`."""
 
-from algorithms.learner import Batch, Learner, adapt
+from algorithms.learner import Batch, Learner, adapt, finite
 from algorithms.learners.anil import ANIL
 from algorithms.learners.maml import MAML
 from algorithms.learners.meta_sgd import MetaSGD
@@ -46,6 +46,7 @@ __all__ = [
     "Workers",
     "adapt",
     "cross_entropy",
+    "finite",
     "forward_pass",
     "meta_gradient",
 ]

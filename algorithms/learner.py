@@ -211,6 +211,14 @@ def gradient_step(
         return list(torch.autograd.grad(loss, leaves, create_graph=create_graph))
 
 
+def finite(outputs: Tensor) -> Tensor:
+    """Whether all that a task's outputs (T, N, ...) hold is finite, (T,): a task has diverged where it is not.
+
+    The largest of NaNs is the first, so that their argmax would score as a guess.
+    """
+    return outputs.isfinite().flatten(1).all(1)
+
+
 def per_task(fast: Params, names: Sequence[str], tasks: int) -> Params:
     """φ with the named entries widened from (1, *shape) to (T, *shape), so that each task has its own."""
     return fast | {n: fast[n].expand(tasks, *fast[n].shape[1:]) for n in names}

@@ -37,7 +37,7 @@ class Suite(Protocol):
         ...
 
     def scorer(self, tasks: Any, learner: Learner) -> Scorer:
-        """Accuracy or mean return of each task; what all updates share of it is done here, once."""
+        """Accuracy or mean return of each task, NaN where it diverged; what all updates share is done here, once."""
         ...
 
     def metrics(self, tasks: Any) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner
+from algorithms.learner import Batch, Learner, finite
 from algorithms.network import Params
 from vision.augment import Augment
 from vision.episodes import Drawn
@@ -66,11 +66,13 @@ class FewShot:
         return tasks.query
 
     def scorer(self, tasks: Tasks, learner: Learner) -> Callable[[Params, int], Tensor]:
-        """Accuracy on each task's query, (T,), which is encoded once."""
+        """Accuracy on each task's query, (T,), which is encoded once; NaN where a task has diverged."""
         query = learner.encode(tasks.query)
 
         def score(fast: Params, update: int) -> Tensor:
-            return (learner.answer(fast, query).argmax(-1) == tasks.query.y).float().mean(1)
+            outputs = learner.answer(fast, query)
+            accuracy = (outputs.argmax(-1) == tasks.query.y).float().mean(1)
+            return accuracy.where(finite(outputs), torch.nan)
 
         return score
 

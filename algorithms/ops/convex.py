@@ -209,7 +209,8 @@ def _solve(dual: _Dual, beta: Tensor, iterations: int, tolerance: float) -> tupl
         beta, step = start, face.solve(-dual.gradient(start))
         for size in STEP_SIZES:
             beta = _lower(dual, onto_simplex(start + size * step, dual.total), beta)
-        short = float((dual.violation(beta, dual.gradient(beta)) / enough).max()) if tolerance else 0.0
+        # A task whose features are not finite is past solving, and its outputs will say so.
+        short = float((dual.violation(beta, dual.gradient(beta)) / enough).nan_to_num(0.0).max()) if tolerance else 0.0
         if tolerance and short <= 1:
             return beta, face
     if tolerance:

@@ -45,6 +45,11 @@ def cross_entropy(outputs: Tensor, query: Batch, smoothing: float = 0.0) -> Tens
     return -hit.mean(1)
 
 
+def all_finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether no tensor holds an infinity or a NaN. The host waits for the device once."""
+    return bool(torch.stack([t.isfinite().all() for t in tensors]).all())
+
+
 class GradientOuter:
     """A torch optimiser on the mean query loss over the meta-batch, of all processes together.
 
@@ -110,8 +115,11 @@ class GradientOuter:
         count = summed[-1]
         mean = [t / count for t in summed[:-1]]
         grads, moments, loss = mean[: len(result.grads)], mean[len(result.grads) : -2], float(mean[-2])
-        if not math.isfinite(loss) or not all(bool(g.isfinite().all()) for g in grads):
-            raise Diverged(f"the loss is {loss:g}, or its gradient is not finite, at outer step {self.steps}")
+        if not math.isfinite(loss) or not all_finite([*grads, *moments]):
+            raise Diverged(
+                f"the loss is {loss:g}, or its gradient or a batch's statistics are not finite, "
+                f"at outer step {self.steps}"
+            )
         for p, g in zip(learner.parameters(), grads, strict=True):
             p.grad = g.clamp(-self.clip, self.clip) if self.clip else g
         self.optimizer.step()

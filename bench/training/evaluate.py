@@ -9,6 +9,7 @@ import torch
 
 from algorithms.learner import Learner
 from algorithms.meta_gradient import Workers
+from algorithms.outer.gradient import Diverged
 from algorithms.suite import Suite, scores_by_update
 from bench.training.distributed import Processes
 
@@ -36,10 +37,8 @@ def evaluate(
         (count, K + 1), in the order of the tasks, on every process.
 
     Raises:
-        Diverged: an adapted policy can no longer act, on any process.
+        Diverged: the outputs of a task are not finite, or an adapted policy can no longer act, on any process.
     """
-    was_training = learner.training
-    learner.eval()
     mine = processes.shard(range(count))
 
     def scored() -> list[list[float]]:
@@ -57,6 +56,21 @@ def evaluate(
             progress(len(rows) * processes.world)
         return rows
 
-    rows = processes.together(scored) if suite.interactive else scored()
-    learner.train(was_training)
-    return np.array(processes.gather(rows))
+    was_training = learner.training
+    learner.eval()
+    try:
+        rows = processes.together(scored) if suite.interactive else scored()
+    finally:
+        learner.train(was_training)
+    return _complete(np.array(processes.gather(rows)))
+
+
+def _complete(scores: np.ndarray) -> np.ndarray:
+    """The scores themselves; raises Diverged where one is NaN."""
+    lost = np.isnan(scores)
+    if lost.any():
+        first = int(lost.any(0).argmax())
+        raise Diverged(
+            f"outputs of {lost.any(1).sum()} of {len(scores)} tasks are not finite, the first after {first} updates"
+        )
+    return scores

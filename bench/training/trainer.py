@@ -162,7 +162,7 @@ class Trainer:
                 at_once=self.built.at_once,
             )
         except Diverged as error:
-            self._mark(str(error))
+            self._mark(f"{error}, at validation")
             return
         mean, ci95, _ = mean_interval(scores[:, -1])
         point = {"iteration": self.state.iteration, "mean": mean, "ci95": ci95}

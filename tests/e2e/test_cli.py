@@ -142,6 +142,23 @@ def test_a_run_that_diverges_says_so_and_ends_in_1(capsys):
     assert "it diverged" in capsys.readouterr().err
 
 
+def test_tasks_whose_outputs_are_not_finite_give_no_number(capsys):
+    """A NaN's argmax is class 0: 20 % of five, where in truth nothing was answered."""
+    argv = ["run", "maml", "glyphs-5w1s", *TINY, "--iterations", "0", "--norm", "running", "--inner-lr", "20"]
+    assert main([*argv, "--test-steps", "20", "--out", "off"]) == 1
+    record = record_of(Path("off"))
+    assert re.fullmatch(r"diverged: outputs of \d of 6 tasks are not finite, .* updates, at test", record["status"])
+    assert (record["test"]["mean"], record["per_task"]) == ([], [])
+    assert record["status"] in " ".join(capsys.readouterr().out.split())
+
+
+def test_nor_do_they_when_a_good_run_is_evaluated_for_longer(capsys):
+    argv = ["run", "maml", "glyphs-5w1s", *TINY, "--iterations", "0", "--norm", "running", "--inner-lr", "20"]
+    assert main([*argv, "--test-steps", "1", "--out", "on"]) == 0
+    assert main(["evaluate", "on", "--steps", "20", "--threads", "1"]) == 1
+    assert "diverged: outputs of " in capsys.readouterr().out
+
+
 def test_dry_run_needs_no_data_and_writes_nothing(tmp_path, capsys):
     assert main(["run", "maml", "omniglot-5w1s", "--dry-run", "--threads", "1"]) == 0
     out = capsys.readouterr().out

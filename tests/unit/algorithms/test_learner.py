@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from algorithms import MAML, Batch, Categorical, Gaussian, Network, adapt
+from algorithms import MAML, Batch, Categorical, Gaussian, Network, adapt, finite
 from algorithms.learner import gradient_step, per_task, trajectory
 from tests.support.policies import POLICIES, meta_batch, policy
 from tests.support.small import WAYS, Smooth, images, learner, network
@@ -186,6 +188,13 @@ def test_a_trajectory_ends_where_adapt_does() -> None:
     assert all(torch.equal(first[n], t) for n, t in rule.begin().items())
     assert all(torch.equal(second[n], t) for n, t in adapt(rule, supports[:1]).items())
     assert all(torch.equal(third[n], t) for n, t in adapt(rule, supports).items())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_task_is_finite_where_all_its_outputs_are(bad: float) -> None:
+    outputs = torch.full((3, 5, 2), 1e30)
+    outputs[1, 4, 0] = bad
+    assert finite(outputs).tolist() == [True, False, True]
 
 
 def test_two_likelihoods_share_one_network() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import Workers, adapt
+from algorithms import Diverged, Workers, adapt
 from algorithms.suite import scores_by_update
 from bench.recipes.few_shot import resolve
 from bench.training.build import build
@@ -15,6 +15,7 @@ from bench.training.distributed import Processes
 from bench.training.evaluate import evaluate
 from vision import DATASETS
 from vision.data.glyphs import Glyphs
+from vision.suite import FewShot
 
 ALGORITHMS = ("maml", "anil", "meta-sgd", "protonet", "metaoptnet")
 
@@ -107,6 +108,23 @@ def test_evaluation_leaves_the_learner_as_it_was_and_tells_its_progress(tmp_path
     assert built.learner.training
     assert all(torch.equal(v, before[k]) for k, v in built.learner.state_dict().items())
     assert all(p.grad is None for p in built.learner.parameters())
+
+
+def test_tasks_whose_outputs_are_not_finite_have_diverged(tmp_path):
+    built, support = made(tmp_path), FewShot.support
+
+    def spoiled(suite, tasks, learner, fast, update):
+        batch = support(suite, tasks, learner, fast, update)
+        return batch if update < 1 else batch._replace(x=batch.x.where(batch.x.mean((1, 2, 3, 4), True) < level, nan))
+
+    means = sorted(float(built.suite.tasks([i], "test").support.x.mean()) for i in range(9))
+    level, nan = means[6], torch.nan
+    built.suite.support = spoiled.__get__(built.suite)
+    built.learner.train()
+    with pytest.raises(Diverged, match="outputs of 3 of 9 tasks are not finite, the first after 2 updates"):
+        scores(built)
+    assert built.learner.training
+    assert scores(built, updates=1).shape == (9, 2)
 
 
 def test_a_task_is_scored_on_queries_that_it_has_not_seen(tmp_path):

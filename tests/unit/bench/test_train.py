@@ -290,3 +290,21 @@ def test_a_run_that_diverges_keeps_what_was_good_and_does_not_go_on(tmp_path, at
     again.built.outer.step = None  # it is not called
     assert train(again).diverged == "the loss is nan"
     assert len([line for line in lines(tmp_path / "run") if "loss" in line]) == at
+
+
+def test_validation_tasks_whose_outputs_are_not_finite_end_the_run(tmp_path):
+    one = trainer(tmp_path)
+    draw = one.built.suite.tasks
+
+    def one_spoiled(indices, split):
+        tasks = draw(indices, split)
+        if split == "val" and one.state.iteration == 6:
+            tasks.query.x[1] = torch.nan
+        return tasks
+
+    one.built.suite.tasks = one_spoiled
+    told = "outputs of 1 of 4 tasks are not finite, the first after 0 updates, at validation"
+    assert train(one).diverged == told
+    saved = checkpoint.load(tmp_path / "checkpoint.pt")
+    assert (saved["state"]["iteration"], saved["state"]["diverged"]) == (3, told)
+    assert [point["iteration"] for point in one.state.curve] == [3]

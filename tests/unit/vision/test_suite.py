@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pytest
@@ -11,7 +12,8 @@ from algorithms import Batch, Network, ProtoNet, adapt
 from algorithms.learner import trajectory
 from algorithms.likelihood import Categorical
 from algorithms.network import Params
-from tests.support.small import Smooth, images, learner
+from algorithms.suite import scores_by_update
+from tests.support.small import LEARNERS, Smooth, images, learner
 from vision.augment import Augment
 from vision.suite import FewShot, Tasks
 
@@ -74,6 +76,27 @@ def test_the_score_is_the_accuracy_of_each_task() -> None:
     query = Batch(x, torch.tensor([[0, 1, 2, 2], [0, 1, 2, 0]]), torch.ones(2, 4), 3)
     scores = suite().scorer(Tasks(query, query), rule)(rule.begin(), 0)
     assert scores.tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_task_whose_outputs_are_not_finite_has_no_score(kind: str) -> None:
+    """One pixel of one query: its task alone has no score, and no other task's changes."""
+    rule, tasks = learner(kind, norm="running").eval(), suite().tasks(range(3), "test")
+    tasks.query.x[1, 4, 0, 0, 0] = math.nan
+    score = suite().scorer(tasks, rule)(adapt(rule, [tasks.support]), 1)
+    assert score.isnan().tolist() == [False, True, False]
+    whole = suite().scorer(suite().tasks(range(3), "test"), rule)(adapt(rule, [tasks.support]), 1)
+    assert torch.equal(score[[0, 2]], whole[[0, 2]])
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_nor_has_one_whose_support_is_not(kind: str) -> None:
+    rule, tasks = learner(kind, norm="running").eval(), suite().tasks(range(3), "test")
+    whole = scores_by_update(suite(), tasks, rule, 2)
+    tasks.support.x[0, 0, 0, 0, 0] = math.nan
+    scores = scores_by_update(suite(), tasks, rule, 2)
+    assert scores.isnan().tolist() == [[False, True, True]] + [[False] * 3] * 2
+    assert torch.equal(scores[1:], whole[1:])
 
 
 PASSES = {"maml": 3, "meta-sgd": 3, "anil": 1, "protonet": 1, "metaoptnet-ridge": 1}
