@@ -20,7 +20,7 @@ from rich.console import Console
 from bench.cli.terminal import say, wide
 from bench.compare.records import CompareError, load, match, names, row_key
 from bench.compare.table import JSON_SCHEMA, as_json, table
-from bench.records.rows import SCALE, T975, Row
+from bench.records.rows import SCALE, Row
 from bench.records.statistics import Floats, Interval, Resampled, mean_interval, probability_of_improvement, resample
 from bench.training.record import write_record
 
@@ -141,11 +141,8 @@ def _scores(records: Sequence[Mapping[str, Any]]) -> Floats:
 
 
 def _over_seeds(d: Floats) -> float | None:
-    """Half-width of Student's interval of a mean; None for fewer than two."""
-    n = len(d)
-    if n < 2:
-        return None
-    return (T975[n - 2] if n - 2 < len(T975) else 1.96) * float(d.std(ddof=1)) / math.sqrt(n)
+    """Half-width of the interval of a mean; None for fewer than two."""
+    return mean_interval(d).ci95 if len(d) > 1 else None
 
 
 def overall(pairs: Sequence[tuple[Row, Row]]) -> Interval | None:

@@ -20,6 +20,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import stdtr
 
 ALPHA = 0.05
 ELSEWHERE = 1e-6
@@ -45,7 +46,7 @@ def score_p(differences: Sequence[float], margin: float) -> float:
     lead, error = float(d.mean()) + margin, float(d.std(ddof=1)) / math.sqrt(len(d))
     if error == 0:
         return 0.0 if lead > 0 else 1.0
-    return t_upper(lead / error, len(d) - 1)
+    return float(stdtr(len(d) - 1, -lead / error))
 
 
 def speed_p(ratios: Sequence[float], bound: float) -> float:
@@ -62,18 +63,3 @@ def holm(p: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
         adjusted[i] = largest
     return adjusted
-
-
-def t_upper(t: float, freedom: int) -> float:
-    """P(T > t) of Student's t with a whole number of degrees of freedom.
-
-    Abramowitz & Stegun 26.7.3 and 26.7.4: a finite sum in θ = arctan(t / √freedom).
-    """
-    theta = math.atan(t / math.sqrt(freedom))
-    cos, odd = math.cos(theta), freedom % 2
-    term, total = (cos, 0.0) if odd else (1.0, 0.0)
-    for k in range(freedom // 2):
-        total += term
-        term *= cos * cos * ((2 * k + 2) / (2 * k + 3) if odd else (2 * k + 1) / (2 * k + 2))
-    inside = 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
-    return (1 - inside) / 2

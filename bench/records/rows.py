@@ -6,7 +6,6 @@ What fails `record_check` is set aside with its file name and the reason; nothin
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +19,6 @@ from bench.records.statistics import mean_interval
 
 SCALE = {"accuracy": 100.0, "return": 1.0}
 """Metric -> factor from a record's unit to the one that is shown: accuracies become percentages."""
-
-T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t, 97.5 % quantile, for 1 … 9 degrees of freedom; the normal 1.96 is taken beyond."""
 
 
 class RefusedRecord(NamedTuple):
@@ -119,12 +115,8 @@ def summarise(records: Sequence[Mapping[str, Any]], scale: float, updates: int |
         places = [t["updates"].index(updates) for t in tests]
         per_seed = np.array([t["mean"][k] for t, k in zip(tests, places, strict=True)]) * scale
         ci95 = float(np.mean([t["ci95"][k] for t, k in zip(tests, places, strict=True)])) * scale
-    n = len(per_seed)
-    over_seeds = None
-    if n > 1:
-        t = T975[n - 2] if n - 2 < len(T975) else 1.96
-        over_seeds = t * float(per_seed.std(ddof=1)) / math.sqrt(n)
-    return Measured(float(per_seed.mean()), ci95, over_seeds, n, updates)
+    mean, over_seeds, n = mean_interval(per_seed)
+    return Measured(mean, ci95, over_seeds if n > 1 else None, n, updates)
 
 
 def judged(record: Mapping[str, Any]) -> int:

@@ -1,6 +1,6 @@
 """Means, interquartile means and comparisons of scores, with their 95 % intervals.
 
-The interval of a mean is the one that few-shot papers print. For the rest, after Agarwal et al., "Deep Reinforcement
+The interval of a mean is Student's. For the rest, after Agarwal et al., "Deep Reinforcement
 Learning at the Edge of the Statistical Precipice" (NeurIPS 2021), a percentile bootstrap: scores (S, N) are those of S
 seeds on N test tasks. Test tasks are resampled with every seed kept in each of them, so each resample holds each seed
 equally often; or seeds too, each with its whole run, so that a run's scores stay together.
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -53,12 +54,21 @@ class Resampled(NamedTuple):
 
 
 def mean_interval(values: ArrayLike) -> Estimate:
-    """Mean and 1.96 · s / √n, the interval that few-shot papers print. NaN half-width for one value."""
+    """Mean and Student's t · s / √n, which holds the truth in 95 % of samples from two values on; NaN for one.
+
+    Few-shot papers print 1.96 · s / √n: the same to 0.2 % at their 600 episodes, but at 4 values it holds the truth in
+    85 %, at 2 in 70 %.
+    """
     v = np.asarray(values, dtype=np.float64).ravel()
     if not len(v):
         raise ValueError("no values to average")
-    half = 1.96 * float(v.std(ddof=1)) / math.sqrt(len(v)) if len(v) > 1 else math.nan
+    half = t975(len(v) - 1) * float(v.std(ddof=1)) / math.sqrt(len(v)) if len(v) > 1 else math.nan
     return Estimate(float(v.mean()), half, len(v))
+
+
+def t975(freedom: int) -> float:
+    """Student's t, its 97.5 % quantile: a 95 % half-width in standard errors. 12.706 for one degree of freedom."""
+    return float(stdtrit(freedom, 0.975))
 
 
 def resample(scores: Floats, *, seeds: bool, resamples: int = 1000, seed: int = 0) -> Resampled:

@@ -15,7 +15,7 @@ import numpy as np
 from bench.leaderboard.published import Entry, Interval
 from bench.recipes.few_shot import resolve
 from bench.records.rows import Row
-from bench.records.statistics import mean_interval
+from bench.records.statistics import mean_interval, t975
 from bench.training.built import selection
 from bench.training.record import SCHEMA, file_name, write_record
 
@@ -278,4 +278,4 @@ def entry(
 
 def half_width(spread: float, n: int = 600) -> float:
     """The interval over test tasks of a record with this spread, as a percentage."""
-    return 100 * 1.96 * float(np.sqrt(n / (n - 1))) * spread / float(np.sqrt(n))
+    return 100 * t975(n - 1) * float(np.sqrt(n / (n - 1))) * spread / float(np.sqrt(n))

@@ -21,16 +21,11 @@ from bench.gate import check as gate
 from bench.gate import yardstick as check_yardstick
 from bench.gate.baselines import Baseline, BaselineError
 from bench.gate.check import SLOWER
-from bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, t_upper, trace_fault
+from bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, trace_fault
 from bench.gate.report import STYLES, Finding, headline, junit, markdown, status
 from bench.gate.rows import WORK, Row, Work, rows
 
 # The test -----------------------------------------------------------------------------------------------------
-
-
-@given(st.floats(-40, 40), st.integers(1, 40))
-def test_student_is_scipys(t: float, freedom: int) -> None:
-    assert t_upper(t, freedom) == pytest.approx(stats.t.sf(t, freedom), abs=1e-12)
 
 
 @given(st.lists(st.floats(0.5, 2), min_size=1, max_size=40), st.floats(0.5, 2))

@@ -15,6 +15,7 @@ from bench.cli.main import main
 from bench.compare.command import compare_command, compared, differences
 from bench.compare.records import CompareError, load, match
 from bench.compare.table import direction
+from bench.records.statistics import mean_interval
 from bench.training.record import write_record
 from tests.support import synthetic
 
@@ -22,9 +23,9 @@ from tests.support import synthetic
 def scored(scores: list[float], seed: int = 0, **fields: Any) -> dict[str, Any]:
     """A record with these scores."""
     made = synthetic.record(seed=seed, **{"test_tasks": len(scores), **fields})
-    mean, std = float(np.mean(scores)), float(np.std(scores, ddof=1))
+    mean = float(np.mean(scores))
     made["per_task"] = scores
-    made["test"] |= {"mean": [0.2, mean], "ci95": [0.01, 1.96 * std / math.sqrt(len(scores))], "tasks": len(scores)}
+    made["test"] |= {"mean": [0.2, mean], "ci95": [0.01, mean_interval(scores).ci95], "tasks": len(scores)}
     return made
 
 
@@ -36,16 +37,16 @@ def files(folder: Path, *records: dict[str, Any]) -> Path:
 
 
 def test_by_hand_task_by_task() -> None:
-    a, b = synthetic.row(scored([0.5, 0.6, 0.7, 0.8])), synthetic.row(scored([0.6, 0.6, 0.8, 1.0]))
+    a, b = synthetic.row(scored([0.5, 0.6, 0.7, 0.8])), synthetic.row(scored([0.6, 0.7, 0.8, 1.0]))
     c = compared(a, b)
     assert c.paired and c.seeds == ((0,), (0,))
-    assert c.means == pytest.approx((65.0, 75.0))
-    assert c.difference == pytest.approx(10.0)
-    assert c.over_tasks == pytest.approx(1.96 * np.std([10, 0, 10, 20], ddof=1) / 2)  # far narrower than either side's
+    assert c.means == pytest.approx((65.0, 77.5))
+    assert c.difference == pytest.approx(12.5)
+    assert c.over_tasks == pytest.approx(3.182446 * 5 / 2)  # s of 10, 10, 10, 20; far narrower than either side's
     assert c.over_seeds is None
     assert c.improvement is not None
-    # B's 0.6 beats 0.5 and ties 0.6: 1.5 each; 0.8 beats 3 and ties 1: 3.5; 1.0 beats 4. Of 16.
-    assert float(c.improvement.value) == pytest.approx((1.5 + 1.5 + 3.5 + 4) / 16)
+    # B's 0.6 beats 0.5 and ties 0.6: 1.5; 0.7 so 2.5, 0.8 so 3.5; 1.0 beats 4. Of 16.
+    assert float(c.improvement.value) == pytest.approx((1.5 + 2.5 + 3.5 + 4) / 16)
     assert direction(c) == "higher"
 
 
@@ -55,7 +56,7 @@ def test_by_hand_seed_by_seed_on_the_seeds_of_both() -> None:
     c = compared(a, b)
     assert c.seeds == ((0, 1), (0, 1))
     assert c.difference == pytest.approx(15.0)
-    assert c.over_seeds == pytest.approx(12.706 * np.std([10, 20], ddof=1) / math.sqrt(2))
+    assert c.over_seeds == pytest.approx(12.706205 * np.std([10, 20], ddof=1) / math.sqrt(2))
     assert direction(c) == "not shown to differ"
 
 
@@ -71,7 +72,7 @@ def test_other_test_tasks_are_not_paired() -> None:
     a, b = scored([0.5, 0.6, 0.7]), scored([0.6, 0.7, 0.8], protocol={"data_digest": "1" * 64})
     c = compared(synthetic.row(a), synthetic.row(b))
     assert not c.paired
-    half = 1.96 * 10 / math.sqrt(3)
+    half = 4.302653 * 10 / math.sqrt(3)
     assert c.over_tasks == pytest.approx(math.hypot(half, half))
     assert compared(synthetic.row(a), synthetic.row(scored([0.6, 0.7, 0.8]))).over_tasks == pytest.approx(0, abs=1e-9)
 

@@ -53,7 +53,7 @@ def test_a_record_holds_the_whole_recipe_and_the_scores(built):
     assert record["judged_update"] == 1
     assert (record["test"]["updates"], record["test"]["tasks"]) == ([0, 1], 4)
     assert record["test"]["mean"] == pytest.approx([0.2, (0.5 + 1 + 0.75 + 1 / 3) / 4])
-    assert record["test"]["ci95"] == pytest.approx([0, 1.96 * SCORES[:, 1].std(ddof=1) / 2])
+    assert record["test"]["ci95"] == pytest.approx([0, 3.1824463 * SCORES[:, 1].std(ddof=1) / 2])
     assert record["per_task"] == [0.5, 1.0, 0.75, 0.333333]
     assert np.mean(record["per_task"]) == pytest.approx(record["test"]["mean"][-1], abs=1e-6)
     assert (record["selected_iteration"], record["curve"]) == (6, STATE.curve)

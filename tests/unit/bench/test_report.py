@@ -330,20 +330,20 @@ def test_both_horizons_stand_beside_a_number_that_states_none(tmp_path: Path) ->
     assert report(tmp_path) == 0
     reference = "170.4 ± 21 std of 3 seeds (Raghu et al. 2020 (re-run), Table 2)"
     assert cells(tmp_path, "maml | cheetah-dir")[2:6] == [
-        "100.00 ± 18.83 after 1 update",
+        "100.00 ± 19.43 after 1 update",
         reference,
         "**below**",
-        "70.40 lower, beyond both intervals (together ± 39.83); 9 protocol fields unstated, the horizon (here 100) "
+        "70.40 lower, beyond both intervals (together ± 40.43); 9 protocol fields unstated, the horizon (here 100) "
         "among them",
     ]
     assert cells(tmp_path, "maml | cheetah-dir-2019")[2:5] == [
-        "200.00 ± 18.83 after 1 update",
+        "200.00 ± 19.43 after 1 update",
         reference,
         "**reproduced**",
     ]
     assert "the horizon (here 200) among them" in cells(tmp_path, "maml | cheetah-dir-2019")[5]
     assert cells(tmp_path, "oracle | cheetah-dir")[2:5] == [
-        "400.00 ± 18.83 after 0 updates",
+        "400.00 ± 19.43 after 0 updates",
         "–",
         "**no published number**",
     ]
@@ -359,7 +359,7 @@ def test_a_return_is_no_percentage(tmp_path: Path) -> None:
     shutil.copy(PUBLISHED, tmp_path / "published.yaml")
     write(tmp_path, *(control_record(seed=s, means=(0.0, 100.0 + s, 120.0 + s)) for s in range(3)))
     assert report(tmp_path) == 0
-    assert cells(tmp_path, "maml | cheetah-dir")[2] == "101.00 ± 18.83 (± 2.48 over 3 seeds) after 1 update"
+    assert cells(tmp_path, "maml | cheetah-dir")[2] == "101.00 ± 19.43 (± 2.48 over 3 seeds) after 1 update"
     html = (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
     body = html.split("<h2>Overview</h2>")[1].split("<details>")[0]
     assert "mean return of a test task" in body

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.leaderboard.protocol import CONTROL_FIELDS, Difference, compare
 from bench.leaderboard.published import Entry, Interval
 from bench.leaderboard.verdict import WORDS, verdict
 from bench.recipes.few_shot import resolve
-from bench.records.rows import T975, Row, summarise
+from bench.records.rows import Row, summarise
 from tests.support.synthetic import control_record, entry, half_width, protocol_of, record, row
 
 WIDTH = half_width(0.02)
@@ -19,7 +20,7 @@ WIDTH = half_width(0.02)
 
 
 def test_the_made_up_interval() -> None:
-    assert pytest.approx(0.16017, abs=1e-5) == WIDTH
+    assert pytest.approx(0.16049, abs=1e-5) == WIDTH
     assert row().measured is not None
     assert row().measured.ci95 == pytest.approx(WIDTH, abs=1e-9)
 
@@ -175,18 +176,21 @@ def test_intervals_over_tasks_and_over_seeds_by_hand() -> None:
     ]
     found = summarise(mine, 100.0)
     assert found.mean == pytest.approx(70.0)
-    assert found.ci95 == pytest.approx(1.96 * 10.0)  # s = 14.142, √2
-    assert found.seeds_ci95 == pytest.approx(12.706 * 5.0)  # s = 7.071, √2
+    assert found.ci95 == pytest.approx(12.706205 * 10.0)  # s = 14.142, √2
+    assert found.seeds_ci95 == pytest.approx(12.706205 * 5.0)  # s = 7.071, √2
     assert (found.seeds, found.updates) == (2, 1)
     before = summarise(mine, 100.0, 0)
     assert (before.mean, before.ci95, before.updates) == pytest.approx((40.0, 4.0, 0))
-    assert before.seeds_ci95 == pytest.approx(12.706 * 20.0)  # s = 28.284, √2
+    assert before.seeds_ci95 == pytest.approx(12.706205 * 20.0)  # s = 28.284, √2
     assert summarise(mine, 100.0, 7) == summarise(mine, 100.0, 1) == found
 
 
-def test_quantiles_are_students() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    assert list(T975) == pytest.approx([stats.t.ppf(0.975, df) for df in range(1, 10)], abs=5e-4)
+@pytest.mark.parametrize(("seeds", "t"), [(2, 12.706205), (3, 4.302653), (11, 2.228139), (41, 2.021075)])
+def test_the_interval_over_seeds_is_students_for_any_number_of_them(seeds: int, t: float) -> None:
+    test = {"updates": [0, 1], "mean": [0.2, 0.5], "ci95": [0.02, 0.04]}
+    made = [{"per_task": [0.5 + 0.01 * s, 0.7 + 0.01 * s], "seed": s, "test": test} for s in range(seeds)]
+    spread = float(np.std(np.arange(seeds), ddof=1))
+    assert summarise(made, 100.0).seeds_ci95 == pytest.approx(t * spread / seeds**0.5, rel=1e-6)
 
 
 def test_the_published_spread_over_seeds_is_taken_as_printed() -> None:
