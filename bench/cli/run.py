@@ -17,8 +17,8 @@ from bench.cli.terminal import say
 from bench.recipes import control as recipes_control
 from bench.recipes.few_shot import VARIANTS, benchmark_names, learner_of, resolve
 from bench.recipes.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError, from_fields, unknown
+from bench.records.schema import file_name
 from bench.training import checkpoint
-from bench.training.record import file_name
 from bench.training.run import RESULTS, Machine, Options, again, execute
 from envs import ENVIRONMENTS, family
 from vision import DATASETS

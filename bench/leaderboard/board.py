@@ -11,7 +11,7 @@ from typing import Any
 from bench.leaderboard.published import Entry, PublishedError, load, read_yaml
 from bench.leaderboard.verdict import Verdict, verdict
 from bench.records.rows import RefusedRecord, Row, read
-from bench.training.record import file_name
+from bench.records.schema import file_name
 
 ALGORITHMS = (
     "maml", "maml-fo", "maml-noconv", "maml-promp", "anil", "anil-promp", "meta-sgd", "protonet", "metaoptnet",

@@ -14,7 +14,7 @@ from bench.leaderboard.published import Entry
 from bench.leaderboard.text import duration, one_line, ours, published, speed_rows
 from bench.leaderboard.verdict import WORDS, Verdict
 from bench.records.rows import SCALE
-from bench.training.record import file_name
+from bench.records.schema import file_name
 
 WORLDS = {"accuracy": "Few-shot images (test accuracy, %)", "return": "Control (mean return of a test task)"}
 """Metric -> heading of its world."""

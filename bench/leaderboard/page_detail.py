@@ -15,8 +15,8 @@ from bench.leaderboard.published import Entry
 from bench.leaderboard.text import duration, one_line, published
 from bench.records.check import numbers
 from bench.records.rows import SCALE
+from bench.records.schema import file_name
 from bench.records.statistics import mean_interval
-from bench.training.record import file_name
 
 PLOTTED = {"accuracy": "accuracy, %", "return": "return"}
 """Metric -> what an axis calls it."""

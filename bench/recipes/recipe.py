@@ -76,10 +76,9 @@ class Recipe:
         """After how many updates a learner is validated and compared with a published number."""
         return self.test_steps
 
-    def digest(self) -> str:
-        """Twelve hexadecimal digits that change with any field."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    def digest(self, trained: Recipe | None = None) -> str:
+        """`digest` of its fields, and of what the learner was trained under where it is tested under something else."""
+        return digest(dataclasses.asdict(self), None if trained is None else dataclasses.asdict(trained))
 
     def at_least(self, bounds: Mapping[str, float]) -> None:
         """Raise RecipeError for a field below its bound."""
@@ -242,13 +241,41 @@ class ControlRecipe(Recipe):
         return self
 
 
+def digest(fields: Mapping[str, Any], trained: Mapping[str, Any] | None = None) -> str:
+    """Twelve hexadecimal digits that change with any field that decides a result.
+
+    A field at its class's default does not count. So a new field whose default is what was done before changes no
+    digest, and a default is never changed. Nor does `schedule` count: a name for a recipe decides nothing.
+
+    Args:
+        fields: as `dataclasses.asdict` or a record's JSON has them.
+        trained: those of the recipe that the learner was trained under, where it is tested under these.
+    """
+    parts = [_told(fields)] if trained is None else [_told(fields), _told(trained)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that count for a digest."""
+    plain, given = (json.loads(json.dumps(f)) for f in (dataclasses.asdict(_kind(fields)()), fields))
+    return {k: v for k, v in given.items() if k != "schedule" and (k not in plain or v != plain[k])}
+
+
+def _kind(fields: Mapping[str, Any]) -> type[Recipe]:
+    """The class that these are fields of."""
+    return ControlRecipe if "environment" in fields else FewShotRecipe
+
+
 def from_fields(fields: Mapping[str, Any]) -> Recipe:
     """The recipe that `dataclasses.asdict` gave these fields, of either world; raises RecipeError."""
-    kind = ControlRecipe if "environment" in fields else FewShotRecipe
-    unknown = fields.keys() - {f.name for f in dataclasses.fields(kind)}
-    if unknown:
-        raise RecipeError(f"a recipe has no field {sorted(unknown)[0]!r}; this one is of another version")
-    return kind(**fields).check()
+    if strange := foreign(fields):
+        raise RecipeError(f"a recipe has no field {strange!r}; this one is of another version")
+    return _kind(fields)(**fields).check()
+
+
+def foreign(fields: Mapping[str, Any]) -> str:
+    """The first of the fields that a recipe of this version has not; empty where there is none."""
+    return min(fields.keys() - {f.name for f in dataclasses.fields(_kind(fields))}, default="")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

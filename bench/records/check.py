@@ -4,15 +4,14 @@ edited, or made to break the page that shows it. What fails a check is not used,
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.recipes.recipe import MOST_UPDATES, NAME
+from bench.recipes.recipe import MOST_UPDATES, NAME, digest, foreign
+from bench.records.schema import SCHEMA, checksum, file_name
 from bench.records.statistics import mean_interval
-from bench.training.record import SCHEMA, file_name
 
 LARGEST = 32 * 2**20
 """Bytes of a record; a larger file is not read."""
@@ -48,6 +47,8 @@ def read_record(path: Path, *, filed: bool = True) -> dict[str, Any]:
         raise BadRecord(f"has schema {_short(record['schema'])}, this version reads {SCHEMA}")
     if not isinstance(record.get("kind"), str):
         raise BadRecord("has no kind")
+    if record["kind"] in ("result", "speed") and record.get("checksum") != checksum(record):
+        raise BadRecord("was changed since it was written: its checksum is that of another content")
     if record["kind"] == "result":
         _check_names(record, path.name if filed else None)
         _check_scores(record)
@@ -74,14 +75,26 @@ def _check_names(record: Mapping[str, Any], file: str | None) -> None:
             raise BadRecord(f"{field} is {value}, its recipe says {_short(recipe.get(field))}")
     if type(record.get("seed")) is not int or not 0 <= record["seed"] < 2**63:
         raise BadRecord(f"seed is {_short(record.get('seed'))}, expected a whole number of at least 0")
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-    if record.get("recipe_digest") != digest:
-        raise BadRecord(f"recipe_digest is {_short(record.get('recipe_digest'))}, its recipe has {digest}")
+    _check_recipes(record)
     for field, value in protocol.items():
         if not isinstance(value, (str, int, float, bool)) or len(str(value)) > 1000:
             raise BadRecord(f"protocol.{_short(field)} is {_short(value)}, expected a text or a number")
     if file is not None and file != file_name(dict(record)):
         raise BadRecord(f"is filed under another name than {file_name(dict(record))}")
+
+
+def _check_recipes(record: Mapping[str, Any]) -> None:
+    """Its recipe, the one that its learner was trained under where that is another, and the digest of both."""
+    recipe, trained = record["recipe"], record.get("trained_recipe")
+    if trained is not None and not isinstance(trained, dict):
+        raise BadRecord(f"trained_recipe is {_short(trained)}, expected the fields of a recipe")
+    for fields in (recipe, trained or {}):
+        if strange := foreign(fields):
+            raise BadRecord(f"its recipe has a field {_short(strange)} that this version does not know")
+    if record.get("recipe_digest") != digest(recipe, trained):
+        raise BadRecord(
+            f"recipe_digest is {_short(record.get('recipe_digest'))}, its recipe has {digest(recipe, trained)}"
+        )
 
 
 def _check_scores(record: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """The records of one algorithm, benchmark, schedule, recipe and protocol: they differ in the seed alone."""
+    """The records of one algorithm, benchmark, recipe and protocol: they differ in the seed alone."""
 
     records: tuple[Mapping[str, Any], ...]
     """By seed."""
@@ -145,6 +145,6 @@ def read(folder: Path) -> Contents:
 
 def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
     """What the seeds of a row agree in."""
-    named = (record["algorithm"], record["benchmark"], record["recipe"]["schedule"], record["recipe_digest"])
+    named = (record["algorithm"], record["benchmark"], record["recipe_digest"])
     # A diverged record holds no updates: it belongs to the row of its protocol all the same.
     return (*named, record["metric"], json.dumps(record["protocol"], sort_keys=True))

@@ -24,6 +24,7 @@ from bench.cli.main import complain
 from bench.cli.terminal import say
 from bench.recipes.recipe import RecipeError, unknown
 from bench.records.check import check_speed
+from bench.records.schema import SCHEMA
 from bench.speed import roofline
 from bench.speed.envs import ENVS_WORKLOADS, run_envs
 from bench.speed.peers import PeerMissing
@@ -31,7 +32,7 @@ from bench.speed.table import WIDTH, profiles, table
 from bench.speed.turns import alternate, ratio
 from bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workloads
 from bench.training.allocator import keep_freed_memory, share_one_heap
-from bench.training.record import SCHEMA, provenance, write_record
+from bench.training.record import provenance, write_record
 from bench.training.run import RESULTS
 from vision import DATASETS
 from vision.data.source import Dataset, cache_root, data_root

@@ -15,10 +15,11 @@ from rich.console import Console
 from algorithms import Workers
 from bench.cli.terminal import say
 from bench.recipes.control import SHORT
+from bench.records.schema import SCHEMA
 from bench.speed.iteration import Iteration
 from bench.speed.stepping import BesideGymnasium, BesidePhysics
 from bench.training.allocator import keep_freed_memory
-from bench.training.record import SCHEMA, provenance
+from bench.training.record import provenance
 
 EnvsWorkload = BesidePhysics | BesideGymnasium | Iteration
 

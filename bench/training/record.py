@@ -1,7 +1,7 @@
 """Records: one JSON file for each finished run, and the only source of every number that is shown.
 
-Schema 1. Everything outside `provenance` is a function of the recipe, the seed and the data, bit for bit on a CPU
-with the same number of threads; `provenance` says where, when and how long.
+Everything outside `provenance` and the checksum is a function of the recipe, the seed and the data, bit for bit on a
+CPU with the same number of threads; `provenance` says where, when and how long.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import math
 import platform
-import re
 import resource
 import shlex
 import subprocess
@@ -23,23 +21,30 @@ import numpy as np
 import torch
 
 from bench.recipes.recipe import Recipe
+from bench.records.schema import SCHEMA, sealed
 from bench.records.statistics import mean_interval
 from bench.training.built import Built
 from bench.training.checkpoint import write_atomic
 from bench.training.trainer import State
 
-SCHEMA = 1
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "gymnasium", "mujoco")
 SOURCES = ("algorithms", "vision", "envs", "bench")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_record(
-    recipe: Recipe, seed: int, built: Built, state: State, scores: np.ndarray, provenance: dict[str, Any]
+    recipe: Recipe,
+    seed: int,
+    built: Built,
+    state: State,
+    scores: np.ndarray,
+    provenance: dict[str, Any],
+    trained: Recipe | None = None,
 ) -> dict[str, Any]:
     """The record of a finished run.
 
     Args:
+        trained: what the learner was trained and selected under, where it is tested under something else.
         scores: (test tasks, K + 1) after 0 … K updates; empty where the run diverged.
     """
     after = [mean_interval(column) for column in scores.T] if len(scores) else []
@@ -51,7 +56,8 @@ def make_record(
         "seed": seed,
         "status": f"diverged: {state.diverged}" if state.diverged else "complete",
         "recipe": dataclasses.asdict(recipe),
-        "recipe_digest": recipe.digest(),
+        "recipe_digest": recipe.digest(trained),
+        **({} if trained is None else {"trained_recipe": dataclasses.asdict(trained)}),
         "protocol": built.protocol,
         "metric": built.suite.score_name,
         "test": {
@@ -68,7 +74,9 @@ def make_record(
     }
 
 
-def provenance(device: torch.device, threads: int, precision: str, processes: int) -> dict[str, Any]:
+def provenance(
+    device: torch.device, threads: int, precision: str, processes: int, *, compile: bool = False
+) -> dict[str, Any]:
     """Where and how a run is made, asked at its start, when the sources are those that run."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     commit, dirty = _git()
@@ -79,6 +87,7 @@ def provenance(device: torch.device, threads: int, precision: str, processes: in
         "threads": threads,
         "processes": processes,
         "precision": precision,
+        "compile": compile,
         "python": platform.python_version(),
         "packages": {p: importlib.metadata.version(p) for p in PACKAGES},
         "commit": commit,
@@ -115,23 +124,6 @@ def _git() -> tuple[str, bool | None]:
         return "unknown", None
 
 
-def file_name(record: dict[str, Any]) -> str:
-    """Where a record is filed: its row, schedule, recipe and seed, in characters that every file system takes."""
-    recipe = record["recipe"]
-    row = (record["algorithm"], record["benchmark"], recipe["schedule"], record["recipe_digest"])
-    return re.sub(r"[^\w+-]", "-", "_".join(row)) + f"_seed{record['seed']}.json"
-
-
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write atomically, as JSON without NaN."""
-    write_atomic(path, (json.dumps(_without_nan(record), indent=1, allow_nan=False) + "\n").encode())
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    """Write atomically, as JSON without NaN, sealed with a checksum of its content."""
+    write_atomic(path, (json.dumps(sealed(record), indent=1, allow_nan=False) + "\n").encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable
@@ -17,13 +16,14 @@ import torch
 from algorithms.meta_gradient import Workers
 from algorithms.outer.gradient import Diverged
 from bench.recipes.recipe import Recipe, RecipeError
+from bench.records.schema import file_name
 from bench.training import checkpoint
 from bench.training.allocator import keep_freed_memory
 from bench.training.build import build
 from bench.training.distributed import Processes
 from bench.training.evaluate import evaluate
 from bench.training.progress import Progress
-from bench.training.record import file_name, make_record, peak_memory_mib, provenance, write_record
+from bench.training.record import make_record, peak_memory_mib, provenance, write_record
 from bench.training.trainer import Trainer
 from vision.data.source import cache_root, data_root
 
@@ -58,6 +58,10 @@ class Machine:
         torch.backends.cudnn.allow_tf32 = self.precision == "tf32"  # of convolutions, which are on by default
         autocast = torch.bfloat16 if self.precision == "bf16" else None
         return Workers(self.threads or torch.get_num_threads(), self.where(), autocast)
+
+    def facts(self, workers: Workers, processes: Processes) -> dict[str, Any]:
+        """Provenance of what is started now."""
+        return provenance(processes.device, workers.threads, self.precision, processes.world, compile=self.compile)
 
     def where(self) -> str:
         """The device's kind, "cpu" or "cuda"."""
@@ -104,7 +108,7 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
     folder = options.folder(recipe)
 
     def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
-        facts = provenance(processes.device, workers.threads, machine.precision, processes.world)
+        facts = machine.facts(workers, processes)
         trainer = _trainer(recipe, options.seed, folder, machine, workers, processes)
         trainer.save_every = options.save_every
         events = folder / "tensorboard" if options.tensorboard and processes.first else None
@@ -131,7 +135,7 @@ def again(
     """
 
     def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
-        facts = provenance(processes.device, workers.threads, machine.precision, processes.world)
+        facts = machine.facts(workers, processes)
         trainer = _trainer(recipe, seed, folder, machine, workers, processes)
         trainer.resume()
         if trainer.state.iteration < recipe.iterations:
@@ -145,24 +149,12 @@ def again(
         own = trainer.built.learner.state_dict()
         if best:  # nothing was validated where nothing is trained
             trainer.state.best_learner = {k: best[k] if best[k].shape == own[k].shape else own[k] for k in own}
-        record = _tested(trainer, facts)
+        record = _tested(trainer, facts, None if tested.digest() == recipe.digest() else recipe)
         if processes.first and publish:
-            path = RESULTS / file_name(record)
-            if path.exists() and not _same_training(path, record):
-                raise checkpoint.RunFolderError(f"{path} is the record of another run; move it away first")
-            write_record(path, record)
+            write_record(RESULTS / file_name(record), record)
         return record if processes.first else None
 
     return _alone_in(folder, machine, work)
-
-
-def _same_training(path: Path, record: dict[str, Any]) -> bool:
-    """Whether the record there is of the same learner: a run may be filed under the name of another's, tested so."""
-    try:
-        there = json.loads(path.read_bytes())
-    except ValueError:
-        return False
-    return isinstance(there, dict) and there.get("curve") == record["curve"]
 
 
 def _alone_in(
@@ -193,8 +185,12 @@ def _trainer(
     return Trainer(recipe, seed, built, folder, workers=workers, processes=processes)
 
 
-def _tested(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
-    """The record: scores on the test tasks after 0 … K updates of the learner that validated best."""
+def _tested(trainer: Trainer, facts: dict[str, Any], trained: Recipe | None = None) -> dict[str, Any]:
+    """The record: scores on the test tasks after 0 … K updates of the learner that validated best.
+
+    Args:
+        trained: the recipe that it was trained and selected under, where that is not the trainer's.
+    """
     recipe, built, state = trainer.recipe, trainer.built, trainer.state
     started = time.monotonic()
     scores = np.empty((0, recipe.test_steps + 1))
@@ -222,4 +218,4 @@ def _tested(trainer: Trainer, facts: dict[str, Any]) -> dict[str, Any]:
         "test_seconds": round(time.monotonic() - started, 1),
         "peak_memory_mib": peak_memory_mib(),
     }
-    return make_record(recipe, trainer.seed, built, state, scores, facts)
+    return make_record(recipe, trainer.seed, built, state, scores, facts, trained)

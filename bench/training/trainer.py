@@ -14,7 +14,7 @@ from algorithms.learner import Batch, Learner
 from algorithms.meta_gradient import Workers
 from algorithms.outer.gradient import Diverged, Outer
 from algorithms.suite import Suite, collect
-from bench.recipes.recipe import Recipe, RecipeError
+from bench.recipes.recipe import Recipe, RecipeError, digest
 from bench.records.statistics import mean_interval
 from bench.training import checkpoint
 from bench.training.built import Built
@@ -211,7 +211,7 @@ class Trainer:
             self.log.cut(self.state.iteration)
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        if (saved["recipe"], saved["seed"]) != (self.recipe.digest(), self.seed):
+        if (digest(saved["fields"]), saved["seed"]) != (self.recipe.digest(), self.seed):
             had = saved["fields"] | {"seed": saved["seed"]}
             asked = dataclasses.asdict(self.recipe) | {"seed": self.seed}
             other = ", ".join(f"{k} {had.get(k)!r}, not {v!r}" for k, v in asked.items() if had.get(k) != v)

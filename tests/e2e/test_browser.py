@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from bench.leaderboard.report import report_command
-from bench.training.record import file_name
+from bench.records.schema import file_name, sealed
 from tests.support.synthetic import control_record, record, speed_record, write
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -60,7 +60,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         control_record("anil", "cheetah-dir", means=(0.0, 380.0)),
         control_record("oracle", "cheetah-dir-2019", means=(600.0,)),
     )
-    (folder / "records" / "speed.json").write_text(json.dumps(speed_record(EVIL[:190])))
+    (folder / "records" / "speed.json").write_text(json.dumps(sealed(speed_record(EVIL[:190]))))
     (folder / "records" / f"{EVIL.replace('/', '_')}.json").write_text("{")
     (folder / "figures").mkdir()
     (folder / "figures" / file_name(good).replace(".json", ".gif")).write_bytes(GIF)

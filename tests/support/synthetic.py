@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,12 @@ import numpy as np
 
 from bench.leaderboard.published import Entry, Interval
 from bench.recipes.few_shot import resolve
+from bench.recipes.recipe import digest
 from bench.records.rows import Row
+from bench.records.schema import SCHEMA, file_name, sealed
 from bench.records.statistics import mean_interval, t975
 from bench.training.built import selection
-from bench.training.record import SCHEMA, file_name, write_record
+from bench.training.record import write_record
 
 SPLITS = {
     "omniglot": {"random": "random-1200-423/seed0", "within-alphabet": "vinyals-within-alphabet"},
@@ -152,7 +153,7 @@ def control_record(
         "algorithm": algorithm,
         "benchmark": benchmark,
         "recipe": recipe,
-        "recipe_digest": hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12],
+        "recipe_digest": digest(recipe),
         "protocol": {**own, **(protocol or {})},
         "metric": "return",
         "test": {
@@ -183,16 +184,15 @@ def write_history(folder: Path, rows: int, seeds: int) -> int:
             "benchmark": f"{'omniglot' if i % 2 else 'cheetah-dir'}-{i // 16 % 30}",
         }
         recipe = {**base["recipe"], **names, "iterations": 1000 + i}
-        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
         for seed in range(seeds):
-            found = {**base, **names, "recipe": recipe, "recipe_digest": digest, "seed": seed, "curve": curve}
+            found = {**base, **names, "recipe": recipe, "recipe_digest": digest(recipe), "seed": seed, "curve": curve}
             tasks = len(base["per_task"])
             scores = rng.binomial(5, 0.9, tasks) / 5 if i % 2 else rng.normal(200, 80, tasks).round(6)
             estimate = mean_interval(scores)
             found["test"] = base["test"] | {"mean": [*base["test"]["mean"]], "ci95": [*base["test"]["ci95"]]}
             found["test"]["mean"][1], found["test"]["ci95"][1] = estimate.mean, estimate.ci95
             found["per_task"] = scores.tolist()
-            (folder / "records" / file_name(found)).write_text(json.dumps(found))
+            (folder / "records" / file_name(found)).write_text(json.dumps(sealed(found)))
     return rows * seeds
 
 

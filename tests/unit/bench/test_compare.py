@@ -126,9 +126,9 @@ def test_swapped_sides_swap_the_answer() -> None:
     [
         ("{", "is not readable JSON"),
         ("[]", "has no schema"),
-        ('{"schema": 2, "kind": "result"}', "has schema 2, this version reads 1"),
-        ('{"schema": 1, "kind": "result"}', "lacks its recipe or its protocol"),
-        ('{"schema": 1, "kind": "other"}', "no result among its files"),
+        ('{"schema": 1, "kind": "result"}', "has schema 1, this version reads 2"),
+        ('{"schema": 2, "kind": "result"}', "was changed since it was written"),
+        ('{"schema": 2, "kind": "other"}', "no result among its files"),
     ],
 )
 def test_no_usable_record_is_an_error(tmp_path: Path, content: str, message: str) -> None:

@@ -1,12 +1,15 @@
 """The recipe: its digest, its bounds."""
 
 import dataclasses
+import hashlib
+import json
 import math
 import re
 
 import pytest
 
-from bench.recipes.recipe import LAKE_RUNS, FewShotRecipe, RecipeError
+from bench.recipes import recipe as recipe_module
+from bench.recipes.recipe import LAKE_RUNS, ControlRecipe, FewShotRecipe, Recipe, RecipeError, digest
 
 OTHER = {
     bool: lambda v: not v,
@@ -17,7 +20,66 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(FewShotRecipe)])
+FROZEN: dict[type[Recipe], dict[str, object]] = {
+    FewShotRecipe: {
+        "algorithm": "maml", "benchmark": "glyphs-5w1s", "inner_lr": 0.01, "inner_steps": 1, "test_steps": 1,
+        "first_order": False, "head": "svm", "penalty": 0.1, "meta_batch": 4, "iterations": 60_000, "outer_lr": 1e-3,
+        "val_every": 500, "val_tasks": 200, "test_tasks": 600, "dataset": "glyphs", "split": "", "within_group": (),
+        "rotations": (), "ways": 5, "shots": 1, "queries": 15, "train_ways": 5, "train_shots": 1, "train_queries": 15,
+        "lake_runs": False, "augment": False, "backbone": "conv4", "width": 64, "norm": "transductive",
+        "optimizer": "adam", "lr_factors": (), "weight_decay": 0.0, "clip": 0.0, "smoothing": 0.0,
+    },
+    ControlRecipe: {
+        "algorithm": "maml", "benchmark": "glyphs-5w1s", "inner_lr": 0.01, "inner_steps": 1, "test_steps": 1,
+        "first_order": False, "head": "svm", "penalty": 0.1, "meta_batch": 4, "iterations": 60_000, "outer_lr": 1e-3,
+        "val_every": 500, "val_tasks": 200, "test_tasks": 600, "environment": "navigation", "rollouts": 20,
+        "hidden": (100, 100), "activation": "relu", "discount": 0.99, "trace": 1.0, "sees_task": False,
+        "outer": "trpo", "max_kl": 0.01, "curvature": 1.0,
+    },
+}  # fmt: skip
+"""What a field that a recipe does not mention has always meant. A field more is a default more that stays."""
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+def test_a_default_is_never_changed_since_digests_leave_it_out(kind):
+    plain = dataclasses.asdict(kind())
+    assert {field: plain[field] for field in FROZEN[kind]} == FROZEN[kind]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grown(FewShotRecipe):
+    """A recipe with a field more, whose default is what was done before."""
+
+    warm_up: int = 0
+
+
+def test_a_field_more_changes_no_digest_until_it_is_used(monkeypatch):
+    before = dataclasses.replace(FewShotRecipe(), width=32, rotations=("train",)).digest()
+    monkeypatch.setattr(recipe_module, "FewShotRecipe", Grown)
+    grown = Grown(width=32, rotations=("train",))
+    assert grown.digest() == before
+    assert dataclasses.replace(grown, warm_up=9).digest() != before
+
+
+def test_a_digest_is_that_of_the_fields_as_json_has_them():
+    """So that a record, whose tuples are lists, has its recipe's; pinned, since files are named by it."""
+    recipe = dataclasses.replace(FewShotRecipe(), width=32, lr_factors=((5, 0.5),), schedule="custom")
+    assert digest(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe.digest() == "8c19be1f43c3"
+    text = '[{"lr_factors": [[5, 0.5]], "width": 32}]'
+    assert hashlib.sha256(text.encode()).hexdigest()[:12] == recipe.digest()
+
+
+def test_a_name_for_a_recipe_decides_nothing():
+    names = [dataclasses.replace(FewShotRecipe(), schedule=name).digest() for name in ("paper", "short", "custom")]
+    assert len(set(names)) == 1
+
+
+def test_what_was_trained_under_another_recipe_has_another_digest():
+    five, twenty = FewShotRecipe(), FewShotRecipe(ways=20)
+    assert len({five.digest(), twenty.digest(), twenty.digest(five), five.digest(twenty)}) == 4
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(FewShotRecipe) if f.name != "schedule"])
 def test_every_field_changes_the_digest(field):
     plain = FewShotRecipe()
     value = getattr(plain, field)

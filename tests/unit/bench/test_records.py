@@ -1,6 +1,7 @@
 """Records: every fact is in them, they are JSON for anyone, and they are filed under safe names."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import subprocess
@@ -15,12 +16,13 @@ from algorithms import Workers
 from bench.leaderboard.protocol import VISION_FIELDS
 from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import FewShotRecipe
+from bench.records.schema import file_name
 from bench.training import record as records
 from bench.training.build import build
 from bench.training.build import protocol as protocol_of
 from bench.training.checkpoint import RunFolderError
 from bench.training.distributed import Processes
-from bench.training.record import file_name, make_record, provenance, write_record
+from bench.training.record import make_record, provenance, write_record
 from bench.training.trainer import State
 from vision import DATASETS
 from vision.data.glyphs import Glyphs
@@ -44,7 +46,7 @@ def test_a_record_holds_the_whole_recipe_and_the_scores(built):
     assert FewShotRecipe(**record["recipe"]) == RECIPE
     assert record["recipe_digest"] == RECIPE.digest()
     assert (record["schema"], record["kind"], record["status"], record["metric"]) == (
-        1,
+        2,
         "result",
         "complete",
         "accuracy",
@@ -100,6 +102,8 @@ def test_the_file_is_strict_json_and_replaced_as_a_whole(tmp_path, built, monkey
     assert read["curve"] == [{"iteration": 6, "mean": 0.5, "ci95": None}]
     assert read["provenance"] == {"times": [None, 1.0]}
     assert read["recipe"]["rotations"] == ["train"]
+    content = json.dumps({k: v for k, v in read.items() if k != "checksum"}, sort_keys=True, separators=(",", ":"))
+    assert read["checksum"] == hashlib.sha256(content.encode()).hexdigest()
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
@@ -113,9 +117,9 @@ def test_the_file_is_strict_json_and_replaced_as_a_whole(tmp_path, built, monkey
 
 def test_a_file_name_says_what_it_holds_and_stays_in_its_folder():
     record = {"algorithm": "maml", "benchmark": "glyphs-5w1s", "recipe_digest": "0123456789ab", "seed": 2}
-    assert file_name(record | {"recipe": {"schedule": "short"}}) == "maml_glyphs-5w1s_short_0123456789ab_seed2.json"
-    odd = record | {"algorithm": "../a b/c", "recipe": {"schedule": "x:y\\z"}}
-    assert file_name(odd) == "---a-b-c_glyphs-5w1s_x-y-z_0123456789ab_seed2.json"
+    assert file_name(record) == "maml_glyphs-5w1s_0123456789ab_seed2.json"
+    odd = record | {"algorithm": "../a b/c", "benchmark": "x:y\\z"}
+    assert file_name(odd) == "---a-b-c_x-y-z_0123456789ab_seed2.json"
     assert Path(file_name(odd)).name == file_name(odd)
 
 

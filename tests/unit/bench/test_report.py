@@ -14,7 +14,7 @@ from bench.leaderboard.board import assemble
 from bench.leaderboard.markdown import code, escape, markdown
 from bench.leaderboard.report import report_command
 from bench.records.rows import read
-from bench.training.record import file_name
+from bench.records.schema import file_name, sealed
 from tests.support.synthetic import control_record, record, speed_record, write
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published.yaml"
@@ -180,7 +180,7 @@ def within(part: str, **fields: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (change(schema=2), "has schema 2, this version reads 1"),
+        (change(schema=1), "has schema 1, this version reads 2"),
         (change(schema=True), "has no schema"),
         (change(kind=None), "has no kind"),
         (change(recipe=None), "lacks its recipe or its protocol"),
@@ -192,8 +192,12 @@ def within(part: str, **fields: Any) -> Callable[[dict[str, Any]], None]:
         (change(seed=-1), "seed is -1, expected a whole number"),
         (change(recipe_digest="../x"), "recipe_digest is '../x', its recipe has "),
         (within("recipe", iterations=1), "recipe_digest is "),
+        (within("recipe", momentum=0.5), "its recipe has a field 'momentum' that this version does not know"),
+        (change(trained_recipe=[]), "trained_recipe is [], expected the fields of a recipe"),
+        (change(trained_recipe={"widht": 1}), "its recipe has a field 'widht' that this version does not know"),
+        (change(trained_recipe={"width": 1}), "recipe_digest is "),
         (within("protocol", norm=["running"]), "protocol.'norm' is ['running'], expected a text or a number"),
-        (change(seed=5), "is filed under another name than anil_omniglot-5w1s_paper_"),
+        (change(seed=5), "is filed under another name than anil_omniglot-5w1s_"),
         (change(metric="loss"), "metric is 'loss', expected accuracy or return"),
         (change(status="fine"), "status is 'fine', expected complete or diverged"),
         (within("test", mean=[0.2, "0.9"]), "test lacks finite numbers under updates, mean and ci95"),
@@ -221,7 +225,7 @@ def test_a_bad_record_is_set_aside_and_the_rest_is_built(
     good = record("anil", mean=0.96)
     path = results / "records" / file_name(good)
     spoil(good)
-    path.write_text(json.dumps(good))
+    path.write_text(json.dumps(sealed(good)))
     board = assemble(results)
     ((file, why),) = board.refused
     assert (file, why[: len(reason)]) == (path.name, reason)
@@ -254,10 +258,10 @@ def test_the_exit_status_and_a_line_say_that_a_record_was_set_aside(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (results / "records" / "b.json").write_text("{")
-    (results / "records" / "a.json").write_text('{"schema": 2}')
+    (results / "records" / "a.json").write_text('{"schema": 3}')
     assert report(results) == 1
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "metabench: record set aside: a.json: has schema 2, this version reads 1"
+    assert said[0] == "metabench: record set aside: a.json: has schema 3, this version reads 2"
     assert said[1].startswith("metabench: record set aside: b.json: is not readable JSON")
     for name in ("leaderboard.md", "leaderboard.html"):
         assert "97.50 ± 0.12" in (results / name).read_text(encoding="utf-8")
@@ -271,7 +275,7 @@ def test_a_link_is_not_followed(results: Path, tmp_path: Path) -> None:
 
 
 def test_other_kinds_of_records_are_left_alone(results: Path) -> None:
-    (results / "records" / "more.json").write_text('{"schema": 1, "kind": "pears"}')
+    (results / "records" / "more.json").write_text('{"schema": 2, "kind": "pears"}')
     assert read(results / "records").refused == []
 
 
@@ -282,7 +286,7 @@ def test_a_file_that_is_too_large_is_not_read(results: Path) -> None:
 
 
 def test_speed_has_its_section(results: Path) -> None:
-    (results / "records" / "speed_vision.json").write_text(json.dumps(speed_record("maml <b>")))
+    (results / "records" / "speed_vision.json").write_text(json.dumps(sealed(speed_record("maml <b>"))))
     assert report(results) == 0
     line = (
         "| maml &#60;b&#62; | learn2learn | 1.40 × (1.31 to 1.52) | 41.2 tasks/s | 29.5 tasks/s "
@@ -305,7 +309,7 @@ def test_speed_has_its_section(results: Path) -> None:
     ],
 )
 def test_a_bad_record_of_speed_is_set_aside(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
-    (tmp_path / "speed.json").write_text(json.dumps(speed_record() | fields))
+    (tmp_path / "speed.json").write_text(json.dumps(sealed(speed_record() | fields)))
     ((file, why),) = read(tmp_path).refused
     assert (file, why[: len(reason)]) == ("speed.json", reason)
 
@@ -314,7 +318,7 @@ def test_a_bad_record_of_speed_is_set_aside(tmp_path: Path, fields: dict[str, An
     "ratio", [None, {"min": 1.0}, {"min": 2, "median": 1, "max": 3}, {"min": 0, "median": 1, "max": 1}]
 )
 def test_a_ratio_is_positive_and_in_its_range(tmp_path: Path, ratio: Any) -> None:
-    (tmp_path / "speed.json").write_text(json.dumps(speed_record("w", ratio=ratio)))
+    (tmp_path / "speed.json").write_text(json.dumps(sealed(speed_record("w", ratio=ratio))))
     assert read(tmp_path).refused[0].reason.startswith("the ratio of w is ")
 
 
@@ -388,7 +392,7 @@ def test_text_of_a_record_does_nothing_in_the_page(results: Path) -> None:
         "device": "**bold** www.evil.example \ud800 \u202e \x00",
         "commit": "<b>",
     }
-    (results / "records" / file_name(evil)).write_text(json.dumps(evil))
+    (results / "records" / file_name(evil)).write_text(json.dumps(sealed(evil)))
     assert report(results) == 0
     text = page(results)
     assert "<script" not in text

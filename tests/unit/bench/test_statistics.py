@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.records.statistics import interquartile_mean, mean_interval, probability_of_improvement, profile, resample, t975
+from bench.records.statistics import (
+    interquartile_mean,
+    mean_interval,
+    probability_of_improvement,
+    profile,
+    resample,
+    t975,
+)
 
 
 def test_by_hand():
