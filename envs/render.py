@@ -25,8 +25,17 @@ from envs.robots.physics import Physics
 from envs.suite import Control, Tasks
 
 Picture = NDArray[np.uint8]
-PROBE = "import sys, importlib; importlib.import_module('mujoco.' + sys.argv[1]).GLContext(8, 8).make_current()"
-
+BACK_ENDS = ("egl", "osmesa", "glfw")
+PROBE = """
+import importlib, os, sys, warnings
+try:
+    kind = importlib.import_module("mujoco." + sys.argv[1]).GLContext
+    warnings.simplefilter("error")  # glfw goes on without a window
+    kind(8, 8).make_current()
+except Exception as error:
+    print(error, flush=True)
+    os._exit(1)
+"""
 
 DISTANCE = 3.5
 """Of the camera, m."""
@@ -43,6 +52,8 @@ def context_kind() -> Any:
     Each is tried in a process of its own, since a failure would leave this one unable to try the other.
     """
     named = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if named and named not in BACK_ENDS:
+        raise CannotDraw(f"MUJOCO_GL is {named!r}; to draw, set it to egl, osmesa or glfw, or to nothing")
     tried = []
     for name in [named] if named else ["egl", "osmesa"]:
         settings = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"} | {"MUJOCO_GL": name}
@@ -50,7 +61,7 @@ def context_kind() -> Any:
         if done.returncode == 0:
             os.environ.pop("PYOPENGL_PLATFORM", None)
             return importlib.import_module(f"mujoco.{name}").GLContext
-        tried.append(f"{name}: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}")
+        tried.append(f"{name}: {((done.stdout or done.stderr).strip().splitlines() or ['no answer'])[-1]}")
     raise CannotDraw(
         "no headless OpenGL to draw with; install one (Debian: apt-get install libegl1, or libosmesa6), "
         f"or name another in MUJOCO_GL. Tried {'; '.join(tried)}"
