@@ -77,34 +77,31 @@ def assemble(results: Path) -> Board:
     Raises:
         PublishedError: for a published number or an explanation that cannot be used.
     """
-    published: dict[tuple[str, str], list[Entry]] = {}
-    for entry in load(results / "published.yaml"):
-        published.setdefault((entry.algorithm, entry.benchmark), []).append(entry)
+    entries = load(results / "published.yaml")
+    published = _by_row(entries)
     rows, speeds, refused = read(results / "records")
     explanations = _explanations(results / "explanations.yaml", {_name(row) for row in rows})
     lines, run = [], set()
     for row in sorted(rows, key=_order):
-        key = next((key for key in _keys(row) if key in published), None)
-        known = published[key] if key else []
+        key = row.first["algorithm"], row.first["benchmark"]
+        known = published.get(key, [])
         run.add(key)
         reference = _reference(row, known)
         beside = tuple((other, verdict(row, other)) for other in known if other is not reference)
         figures = tuple(_figures(results / "figures", row.records))
         lines.append(Line(row, reference, verdict(row, reference), beside, explanations.get(_name(row), ""), figures))
-    rest = [entries[0] for key, entries in published.items() if key not in run]
-    rest.sort(key=lambda entry: _place(entry.algorithm, entry.benchmark))
-    return Board(tuple(lines), tuple(rest), tuple(speeds), tuple(refused))
+    rest = {(e.algorithm, e.benchmark): e for e in reversed(entries) if (e.algorithm, e.benchmark) not in run}
+    not_run = sorted(rest.values(), key=lambda entry: _place(entry.algorithm, entry.benchmark))
+    return Board(tuple(lines), tuple(not_run), tuple(speeds), tuple(refused))
 
 
-def _keys(row: Row) -> Iterator[tuple[str, str]]:
-    """Where its published numbers are filed: under its benchmark, else under the environment that it is a variant of.
-
-    So "cheetah-dir" and "cheetah-dir-200" both stand beside a number whose source does not state the horizon.
-    """
-    algorithm = row.first["algorithm"]
-    yield algorithm, row.first["benchmark"]
-    if row.first["metric"] == "return":
-        yield algorithm, str(row.first["protocol"].get("environment"))
+def _by_row(entries: Iterable[Entry]) -> Mapping[tuple[str, str], list[Entry]]:
+    """The entries that stand beside each algorithm on each benchmark, in their order."""
+    found: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        for benchmark in (entry.benchmark, *entry.beside):
+            found.setdefault((entry.algorithm, benchmark), []).append(entry)
+    return found
 
 
 def _reference(row: Row, known: list[Entry]) -> Entry | None:

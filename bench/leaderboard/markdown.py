@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.leaderboard.board import Board, Line
 from bench.leaderboard.published import Entry
-from bench.leaderboard.text import duration, one_line, ours, published, speed_rows
+from bench.leaderboard.text import adaptations, duration, one_line, ours, published, speed_rows
 from bench.leaderboard.verdict import WORDS, Verdict
 from bench.records.rows import SCALE
 from bench.records.schema import file_name
@@ -99,6 +99,9 @@ def _differences(lines: Iterable[Line]) -> Iterator[str]:
             yield line.explanation.strip() + "\n"
         if line.reference is not None:
             yield "".join(f"- {point}\n" for point in _points(line.reference, line.verdict))
+            curve = list(adaptations(line.row, line.reference))
+            if curve:
+                yield table(("updates", "ours", "published"), curve)
         for figure in line.figures:
             yield f"![Adaptation to a test task, seed {figure.seed}](figures/{figure.file})\n"
 

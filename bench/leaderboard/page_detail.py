@@ -47,6 +47,9 @@ def _curves(line: Line) -> Iterator[str]:
     scale, unit = SCALE[metric], PLOTTED[metric]
     learning = [charts.Series(f"seed {r['seed']}", learning_curve(r, scale)) for r in line.row.records]
     adaptation = [charts.Series(f"seed {r['seed']}", adaptation_curve(r, scale)) for r in line.row.complete]
+    if line.reference is not None and line.reference.adaptation:
+        theirs = [(k, point.value, point.half_width) for k, point in enumerate(line.reference.adaptation)]
+        adaptation.append(charts.Series("published", theirs))
     pictures = (
         ("Validation while training", charts.lines("Learning curve", "iteration", unit, learning)),
         ("Test after each update", charts.lines("Adaptation curve", "updates", unit, adaptation)),

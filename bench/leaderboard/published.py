@@ -3,7 +3,9 @@
 An entry is one number with its protocol. The loader is strict, because a wrong reference makes every verdict on it
 wrong: what is unknown, missing, of the wrong kind or at odds with the rest is refused with file, entry and field.
 
-The first entry of an algorithm on a benchmark is its reference, the later ones are other reports of it.
+The first entry of an algorithm on a benchmark is its reference, the later ones are other reports of it. An entry whose
+source leaves its benchmark open belongs to the likeliest one, and says beside which others it stands and what that
+takes for granted.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -23,8 +25,9 @@ PUBLISHED = Path("results/published.yaml")
 KINDS = ("ci95", "std-over-seeds", "unstated", "none")
 """What the printed ± is: 95 % over test episodes, standard deviation over seeds, not said, or absent."""
 
-VERIFICATION = ("primary", "official-repo", "secondary", "issue", "memory")
-"""Read in the paper, in the system's own repository, in another text, in an issue thread; or recalled and not read."""
+VERIFICATION = ("primary", "official-repo", "secondary", "issue", "figure", "memory")
+"""Read in the paper, in the system's own repository, in another text, in an issue thread; read off a plot; or recalled
+and not read. The last two decide nothing."""
 
 
 class PublishedError(ValueError):
@@ -43,9 +46,17 @@ class Interval:
     """Number of seeds, where kind is "std-over-seeds"."""
 
 
+class Point(NamedTuple):
+    """A score after some number of updates, in the number's own unit."""
+
+    value: float
+    half_width: float
+    """Of the kind that the entry's interval has."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One published number."""
+    """One published number, or the curve that it is a point of."""
 
     id: str
     authors: str
@@ -59,10 +70,14 @@ class Entry:
     table: str
     algorithm: str
     benchmark: str
+    beside: Mapping[str, str]
+    """Other benchmarks whose rows it stands beside -> what that takes for granted. May be empty."""
     metric: str
     """ "accuracy" (percent) or "return"."""
     value: float | None
     """None where the source prints curves only."""
+    adaptation: tuple[Point, ...]
+    """The scores after 0, 1, 2 … updates, where the source has them; `value` is the one that the protocol names."""
     interval: Interval
     verification: str
     """One of `VERIFICATION`."""
@@ -82,7 +97,7 @@ class Entry:
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _SHAPE = re.compile(r".*-(\d+)w(\d+)s")
 _TRAINING = ("iterations", "meta_batch", "inner_lr", "outer_lr")
-_OPTIONAL: Mapping[str, Any] = {"system": "", "training": {}, "notes": ""}
+_OPTIONAL: Mapping[str, Any] = {"system": "", "beside": {}, "adaptation": (), "training": {}, "notes": ""}
 
 
 def load(path: Path = PUBLISHED) -> tuple[Entry, ...]:
@@ -159,6 +174,8 @@ def _entry(raw: Any) -> Entry:
         if field not in names:
             raise _Wrong(str(field), f"is no field of an entry; they are {', '.join(names)}")
     full = {**_OPTIONAL, **raw}
+    if "adaptation" in raw:
+        full |= _adaptation(raw)
     for field in names:
         if field not in full:
             raise _Wrong(field, "is missing")
@@ -172,6 +189,23 @@ def _entry(raw: Any) -> Entry:
     if full["metric"] == "accuracy" and full["value"] is not None and not 0 <= full["value"] <= 100:
         raise _Wrong("value", f"is {full['value']}, expected a percentage")
     return Entry(**full)
+
+
+def _adaptation(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The curve as points, and the value and interval that it holds after the protocol's number of updates."""
+    curve, interval, protocol = raw["adaptation"], raw.get("interval"), raw.get("protocol")
+    if not (isinstance(curve, list) and len(curve) > 1 and all(map(_pair, curve))):
+        raise _Wrong("adaptation", f"is {curve!r}, expected [value, half-width] after 0, 1, … updates")
+    updates = protocol.get("updates") if isinstance(protocol, dict) else None
+    if type(updates) is not int or not 0 <= updates < len(curve):
+        raise _Wrong("adaptation", f"has no point after protocol.updates, which is {updates!r}")
+    for field, holder in (("value", raw), ("half_width", interval if isinstance(interval, dict) else {})):
+        if field in holder:
+            raise _Wrong(field, f"is given twice: adaptation holds it, after {updates} updates")
+    points = tuple(Point(*pair) for pair in curve)
+    at = points[updates]
+    width = {"interval": {**interval, "half_width": at.half_width}} if isinstance(interval, dict) else {}
+    return {"adaptation": points, "value": at.value, **width}
 
 
 def _interval(raw: Any, value: float | None) -> Interval:
@@ -220,6 +254,10 @@ def _number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
+def _pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_number, value)) and value[1] >= 0
+
+
 def _count(value: Any) -> bool:
     return type(value) is int and value >= 1
 
@@ -242,6 +280,10 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "table": (_text, "text"),
     "algorithm": (lambda v: isinstance(v, str) and bool(_ID.fullmatch(v)), "a name as `metabench list` prints it"),
     "benchmark": (lambda v: isinstance(v, str) and bool(_ID.fullmatch(v)), "a name as `metabench list` prints it"),
+    "beside": (
+        lambda v: isinstance(v, dict) and all(_text(k) and _ID.fullmatch(k) and _text(w) for k, w in v.items()),
+        "names as `metabench list` prints them, each with what is taken for granted",
+    ),
     "metric": (lambda v: isinstance(v, str) and v in FIELDS, f"one of {', '.join(FIELDS)}"),
     "value": (lambda v: v is None or _number(v), "a finite number, or null for curves only"),
     "verification": (lambda v: v in VERIFICATION, f"one of {', '.join(VERIFICATION)}"),

@@ -17,23 +17,32 @@ def ours(row: Row, measured: Measured | None) -> str:
         return "diverged"
     m = measured
     seeds = f" (± {m.seeds_ci95:.2f} over {m.seeds} seeds)" if m.seeds_ci95 is not None else ""
-    return f"{m.mean:.2f} ± {m.ci95:.2f}{seeds}{after(row, m)}"
+    return f"{m.mean:.2f} ± {m.ci95:.2f}{seeds}{after(row.first['metric'], m.updates)}"
 
 
-def after(row: Row, measured: Measured) -> str:
-    """ " after 1 update" of a return, which is recorded after several numbers of them; empty for an accuracy."""
-    if row.first["metric"] == "accuracy":
+def after(metric: str, updates: Any) -> str:
+    """ " after 1 update" of a return, which has several numbers of them; empty for an accuracy, or where unstated."""
+    if metric == "accuracy" or type(updates) is not int:
         return ""
-    return f" after {measured.updates} update{'' if measured.updates == 1 else 's'}"
+    return f" after {updates} update{'' if updates == 1 else 's'}"
 
 
 def published(entry: Entry) -> str:
-    """ "98.7 ± 0.4 (Finn et al. 2017, Table 1)"."""
+    """ "98.7 ± 0.4 (Finn et al. 2017, Table 1)", "293.19 ± 17.23 after 1 update (Finn et al. 2017, Figure 5)"."""
     kinds = {"std-over-seeds": f" std of {entry.interval.seeds} seeds", "unstated": " (undefined)"}
     half = entry.interval.half_width
     width = "" if half is None else f" ± {half:g}{kinds.get(entry.interval.kind, '')}"
-    value = "curves only" if entry.value is None else f"{entry.value}"
-    return f"{value}{width} ({entry.cite}, {entry.table})"
+    if entry.value is None:
+        return f"curves only ({entry.cite}, {entry.table})"
+    return f"{entry.value}{width}{after(entry.metric, entry.protocol.get('updates'))} ({entry.cite}, {entry.table})"
+
+
+def adaptations(row: Row, entry: Entry) -> Iterator[tuple[str, str, str]]:
+    """(updates, ours, published) of the published adaptation curve; our score is a dash where it was not recorded."""
+    for updates, point in enumerate(entry.adaptation):
+        measured = row.after(updates)
+        mine = f"{measured.mean:.2f} ± {measured.ci95:.2f}" if measured and measured.updates == updates else "–"
+        yield str(updates), mine, f"{point.value:.2f} ± {point.half_width:.2f}"
 
 
 def speed_rows(file: str, record: Mapping[str, Any]) -> Iterator[dict[str, str]]:

@@ -3,7 +3,7 @@
     reproduced            same protocol; the intervals overlap, or ours is higher
     below                 same protocol; ours is lower and the intervals are apart, or a seed diverged
     not comparable        a decisive field of the protocol differs, or the source prints curves only
-    unverified reference  the published number was recalled, not read: it decides nothing
+    unverified reference  the published number was recalled or read off a plot: it decides nothing
     not run               there is no record
     no published number   nothing was published for this algorithm on this benchmark: a metabench extension
 
@@ -26,6 +26,9 @@ from dataclasses import dataclass, field
 from bench.leaderboard.protocol import Comparison, compare
 from bench.leaderboard.published import Entry
 from bench.records.rows import Measured, Row
+
+UNVERIFIED = {"memory": "recalled, not read in the source", "figure": "read off a plot"}
+"""How a number was found that decides nothing -> why."""
 
 WORDS = ("reproduced", "below", "not comparable", "unverified reference", "not run", "no published number")
 
@@ -67,8 +70,8 @@ def verdict(row: Row | None, entry: Entry | None) -> Verdict:
 
 
 def _decide(measured: Measured | None, row: Row, entry: Entry, comparison: Comparison) -> tuple[str, str]:
-    if entry.verification == "memory":
-        return "unverified reference", "recalled, not read in the source"
+    if entry.verification in UNVERIFIED:
+        return "unverified reference", UNVERIFIED[entry.verification]
     if entry.value is None:
         return "not comparable", "the source prints curves only"
     if comparison.decisive:
@@ -77,7 +80,7 @@ def _decide(measured: Measured | None, row: Row, entry: Entry, comparison: Compa
         return "below", f"training diverged with seed {', '.join(map(str, row.diverged))}"
     gap = entry.value - measured.mean
     reach = measured.ci95 + (entry.interval.half_width or 0.0)
-    silent = _silent(row, comparison)
+    silent = _silent(row, entry, comparison)
     if gap <= 0:
         return "reproduced", f"{-gap:.2f} above the published number{silent}"
     if gap <= reach:
@@ -85,12 +88,16 @@ def _decide(measured: Measured | None, row: Row, entry: Entry, comparison: Compa
     return "below", f"{gap:.2f} lower, beyond both intervals (together ± {reach:.2f}){silent}"
 
 
-def _silent(row: Row, comparison: Comparison) -> str:
-    """How much the source leaves open; its horizon by name, since every return grows with it."""
-    if not comparison.assumed:
-        return ""
-    horizon = f", the horizon (here {row.first['protocol'].get('horizon')}) among them"
-    return f"; {len(comparison.assumed)} protocol fields unstated{horizon if 'horizon' in comparison.assumed else ''}"
+def _silent(row: Row, entry: Entry, comparison: Comparison) -> str:
+    """How much the source leaves open, its horizon by name, since every return grows with it; and what is assumed."""
+    parts = []
+    if comparison.assumed:
+        parts.append(f"{len(comparison.assumed)} protocol fields unstated")
+    if "horizon" in comparison.assumed:
+        parts[-1] += f", the horizon (here {row.first['protocol'].get('horizon')}) among them"
+    if row.first["benchmark"] in entry.beside:
+        parts.append(f"taken for granted: {entry.beside[row.first['benchmark']]}")
+    return "".join(f"; {part}" for part in parts)
 
 
 def _schedule(row: Row, entry: Entry | None) -> str:

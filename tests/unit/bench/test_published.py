@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bench.leaderboard.protocol import CONTROL_FIELDS, FIELDS, UNSTATED, VISION_FIELDS
-from bench.leaderboard.published import PublishedError, load
+from bench.leaderboard.published import Interval, PublishedError, load
 from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import RecipeError
 from tests.support.synthetic import protocol_of
@@ -68,20 +68,55 @@ def test_curves_are_the_only_entries_without_a_value_and_are_all_of_control() ->
     without = [e for e in ENTRIES.values() if e.value is None]
     assert {e.metric for e in without} == {"return"}
     assert {e.cite for e in without} == {
-        "Finn et al. 2017",
+        "Rothfuss et al. 2019",
         "Rothfuss et al. 2019 (re-run)",
         "Rakelly et al. 2019 (re-run)",
-        "learn2learn",
     }
-    assert all("urves" in e.notes or "lots" in e.notes for e in without)
+    assert all("urves" in e.notes for e in without)
+
+
+@pytest.mark.parametrize(
+    ("name", "curve", "width"),
+    [
+        ("maml-navigation-maml", [-40.41, -11.68, -3.33, -3.23, -3.35], 2.19),
+        ("untrained-navigation-maml", [-82.66, -57.96, -53.84, -46.81, -42.91], 1.86),
+        ("oracle-navigation-maml", [-2.29], 0.14),
+        ("maml-cheetah-dir-maml", [-50.69, 293.19, 313.48, 315.65], 17.23),
+        ("untrained-cheetah-dir-maml", [-35.73, 21.83, 62.32, 86.18], 2.94),
+        ("pretrained-cheetah-dir-maml", [-43.03, -24.75, -12.85, 19.57], 9.43),
+        ("oracle-cheetah-dir-maml", [442.69], 8.49),
+        ("maml-cheetah-vel-maml", [-129.53, -78.57, -66.62, -60.78], 9.98),
+        ("untrained-cheetah-vel-maml", [-254.83, -254.33, -246.79, -230.83], 35.09),
+        ("pretrained-cheetah-vel-maml", [-158.0, -135.39, -128.47, -133.61], 15.24),
+        ("oracle-cheetah-vel-maml", [-54.47], 7.02),
+        ("maml-ant-forward-backward-maml", [8.66, 499.15, 500.68, 499.11], 32.51),
+        ("oracle-ant-forward-backward-maml", [524.8], 12.55),
+        ("maml-ant-vel-maml", [30.58, 96.74, 100.06, 101.41], 21.0),
+        ("oracle-ant-vel-maml", [107.89], 20.22),
+    ],
+)
+def test_mamls_own_returns_are_those_of_its_code(name: str, curve: list[float], width: float) -> None:
+    """Of 40 test tasks after 0, 1, 2 … updates; compared is the one after the update that it was trained for."""
+    entry = ENTRIES[name]
+    assert [point.value for point in entry.adaptation] == (curve if len(curve) > 1 else [])
+    assert entry.protocol["updates"] == (1 if len(curve) > 1 else 0)
+    assert (entry.value, entry.interval.half_width) == (curve[entry.protocol["updates"]], width)
+    assert (entry.cite, entry.protocol["test_tasks"]) == ("Finn et al. 2017", 40)
+
+
+def test_a_number_of_unknown_settings_stands_beside_the_likeliest_row_and_says_what_others_take_for_granted() -> None:
+    entry = ENTRIES["maml-cheetah-dir"]
+    assert entry.benchmark not in entry.beside
+    assert list(entry.beside) == ["cheetah-dir"]
+    assert entry.beside["cheetah-dir"].endswith("pytorch-maml-rl of 2020, which its date makes unlikely")
 
 
 def test_names_are_those_that_the_command_line_knows() -> None:
     unknown = set()
     for entry in ENTRIES.values():
-        if entry.metric == "accuracy":
+        for benchmark in (entry.benchmark, *entry.beside):
             try:
-                resolve(entry.algorithm, entry.benchmark)
+                resolve(entry.algorithm, benchmark)
             except RecipeError:
                 unknown.add(entry.id)
     assert unknown == set()
@@ -175,6 +210,9 @@ def protocol(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (protocol(shots=UNSTATED), "entry one: protocol.shots: is 'unstated', but the benchmark"),
         (protocol(queries="15"), "entry one: protocol.queries: is '15', expected int or 'unstated'"),
         (protocol(rotations_test=1), "entry one: protocol.rotations_test: is 1, expected bool"),
+        (put(beside=["omniglot-20w1s"]), r"entry one: beside: is \['omniglot-20w1s'\], expected names"),
+        (put(beside={"omniglot-20w1s": ""}), "entry one: beside: is .*, expected names .* what is taken for granted"),
+        (put(beside={1: "why"}), "entry one: beside: is {1: 'why'}, expected names"),
         (lambda raw: raw.update(protocol={"ways": 5}), "entry one: protocol.dataset: is missing; 'unstated' says"),
         (put(training={"iterations": 0}), "entry one: training.iterations: is 0; known are iterations"),
         (put(training={"epochs": 5}), "entry one: training.epochs: is 5; known are iterations"),
@@ -222,3 +260,42 @@ def test_a_return_has_the_protocol_of_control(tmp_path: Path) -> None:
     (entry,) = load(saved(tmp_path, raw | {"protocol": dict.fromkeys(CONTROL_FIELDS, UNSTATED)}))
     assert entry.value == -20.3
     assert set(FIELDS) == {"accuracy", "return"}
+
+
+CURVE: dict[str, Any] = {field: value for field, value in GOOD.items() if field != "value"} | {
+    "benchmark": "navigation",
+    "metric": "return",
+    "interval": {"kind": "ci95"},
+    "adaptation": [[-40.4, 4.1], [-11.7, 2.2], [-3.3, 0.6]],
+    "protocol": dict.fromkeys(CONTROL_FIELDS, UNSTATED) | {"updates": 1},
+}
+
+
+def test_of_a_curve_the_point_after_the_published_number_of_updates_is_the_value(tmp_path: Path) -> None:
+    (entry,) = load(saved(tmp_path, CURVE))
+    assert entry.adaptation == ((-40.4, 4.1), (-11.7, 2.2), (-3.3, 0.6))
+    assert (entry.value, entry.interval) == (-11.7, Interval(2.2, "ci95"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (put(adaptation=[[1.0, 0.1]]), "adaptation: is .*, expected .value, half-width. after 0, 1, … updates"),
+        (put(adaptation=[[1.0, 0.1], [2.0]]), "adaptation: is .*, expected .value, half-width."),
+        (put(adaptation=[[1.0, 0.1], [2.0, -0.1]]), "adaptation: is .*, expected .value, half-width."),
+        (put(adaptation=[[1.0, 0.1], [float("nan"), 0.1]]), "adaptation: is .*, expected .value, half-width."),
+        (put(adaptation={"0": [1.0, 0.1]}), "adaptation: is .*, expected .value, half-width."),
+        (put(value=-11.7), "value: is given twice: adaptation holds it, after 1 updates"),
+        (put(interval={"kind": "ci95", "half_width": 2.2}), "half_width: is given twice: adaptation holds it, after 1"),
+        (put(interval={"kind": "none"}), "interval.half_width: is given without a value or a kind"),
+        (put(interval="wide"), "interval: is 'wide', expected half_width, kind"),
+        (protocol(updates=3), "adaptation: has no point after protocol.updates, which is 3"),
+        (protocol(updates=UNSTATED), "adaptation: has no point after protocol.updates, which is 'unstated'"),
+        (put(protocol=None), "adaptation: has no point after protocol.updates, which is None"),
+    ],
+)
+def test_a_bad_curve_is_refused(tmp_path: Path, spoil: Callable[[dict[str, Any]], None], message: str) -> None:
+    raw = {**CURVE}
+    spoil(raw)
+    with pytest.raises(PublishedError, match=f"published.yaml: entry one: {message}"):
+        load(saved(tmp_path, raw))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -322,41 +323,65 @@ def test_a_ratio_is_positive_and_in_its_range(tmp_path: Path, ratio: Any) -> Non
     assert read(tmp_path).refused[0].reason.startswith("the ratio of w is ")
 
 
-def test_both_horizons_stand_beside_a_number_that_states_none(tmp_path: Path) -> None:
+def test_a_number_of_unknown_settings_stands_beside_each_row_that_it_names(tmp_path: Path) -> None:
     shutil.copy(PUBLISHED, tmp_path / "published.yaml")
     write(
         tmp_path,
         control_record("maml", "cheetah-dir", means=(-10.0, 100.0, 500.0)),
         control_record("maml", "cheetah-dir-2019", means=(-20.0, 200.0, 500.0)),
+        control_record("maml", "cheetah-dir-pearl", means=(-20.0, 200.0, 500.0)),
         control_record("oracle", "cheetah-dir", means=(400.0,)),
-        control_record("maml-promp", "cheetah-dir"),
     )
     assert report(tmp_path) == 0
-    reference = "170.4 ± 21 std of 3 seeds (Raghu et al. 2020 (re-run), Table 2)"
     assert cells(tmp_path, "maml | cheetah-dir")[2:6] == [
         "100.00 ± 19.43 after 1 update",
-        reference,
+        "170.4 ± 21 std of 3 seeds (Raghu et al. 2020 (re-run), Table 2)",
         "**below**",
         "70.40 lower, beyond both intervals (together ± 40.43); 9 protocol fields unstated, the horizon (here 100) "
-        "among them",
+        "among them; taken for granted: that the paper of 2019 used the settings of pytorch-maml-rl of 2020, which its "
+        "date makes unlikely",
     ]
-    assert cells(tmp_path, "maml | cheetah-dir-2019")[2:5] == [
-        "200.00 ± 19.43 after 1 update",
-        reference,
+    assert cells(tmp_path, "maml | cheetah-dir-2019")[3:5] == [
+        "170.4 ± 21 std of 3 seeds (Raghu et al. 2020 (re-run), Table 2)",
         "**reproduced**",
     ]
-    assert "the horizon (here 200) among them" in cells(tmp_path, "maml | cheetah-dir-2019")[5]
+    assert "taken for granted" not in cells(tmp_path, "maml | cheetah-dir-2019")[5]
+    assert cells(tmp_path, "maml | cheetah-dir-pearl")[4:6] == ["**not comparable**", "the source prints curves only"]
     assert cells(tmp_path, "oracle | cheetah-dir")[2:5] == [
         "400.00 ± 19.43 after 0 updates",
         "–",
         "**no published number**",
     ]
-    assert cells(tmp_path, "maml-promp | cheetah-dir")[3] == "–"
     assert (
         "- Not stated by the source, assumed as here: observations, goals, horizon, action scaling, rollouts, updates"
         in (page(tmp_path))
     )
-    assert "| maml | cheetah-dir | 170.4" not in page(tmp_path)  # not among what was not run
+    not_run = page(tmp_path).split("## Published, not run here")[1]
+    assert "| maml | cheetah-dir-maml |" in not_run
+    assert "170.4" not in not_run
+
+
+def test_a_published_adaptation_curve_stands_beside_ours(tmp_path: Path) -> None:
+    shutil.copy(PUBLISHED, tmp_path / "published.yaml")
+    own = {"environment": "cheetah-dir", "horizon": 200, "action_scaling": 1}
+    write(tmp_path, control_record("maml", "cheetah-dir-maml", means=(-40.0, 290.0, 310.0), protocol=own))
+    assert report(tmp_path) == 0
+    assert cells(tmp_path, "maml | cheetah-dir-maml")[2:5] == [
+        "290.00 ± 19.43 after 1 update",
+        "293.19 ± 17.23 after 1 update (Finn et al. 2017, Figure 5)",
+        "**reproduced**",
+    ]
+    assert [cells(tmp_path, str(k)) for k in range(4)] == [
+        ["0", "-40.00 ± 19.43", "-50.69 ± 5.82"],
+        ["1", "290.00 ± 19.43", "293.19 ± 17.23"],
+        ["2", "310.00 ± 19.43", "313.48 ± 15.97"],
+        ["3", "–", "315.65 ± 14.02"],
+    ]
+    (curve,) = re.findall(
+        r'<svg[^>]*aria-label="Adaptation curve".*?</svg>', (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+    )
+    assert re.findall(r"<title>(seed 0|published)</title>", curve) == ["seed 0", "published"]
+    assert curve.count("<circle") == 3 + 4
 
 
 def test_a_return_is_no_percentage(tmp_path: Path) -> None:

@@ -137,9 +137,12 @@ def test_words_without_a_comparison() -> None:
 
 
 @pytest.mark.parametrize("mean", [0.5, 0.999])
-def test_what_was_only_recalled_decides_nothing(mean: float) -> None:
-    found = verdict(row(record(mean=mean, spread=0.001)), entry(verification="memory"))
-    assert (found.word, found.reason) == ("unverified reference", "recalled, not read in the source")
+@pytest.mark.parametrize(
+    ("how", "why"), [("memory", "recalled, not read in the source"), ("figure", "read off a plot")]
+)
+def test_what_was_only_recalled_or_read_off_decides_nothing(mean: float, how: str, why: str) -> None:
+    found = verdict(row(record(mean=mean, spread=0.001)), entry(verification=how))
+    assert (found.word, found.reason) == ("unverified reference", why)
 
 
 def test_a_diverged_seed_is_never_averaged_away() -> None:
