@@ -16,11 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from algorithms import LEARNERS, Learner
-from bench.cli.terminal import say, wide
 from bench.data_sets import verbs as actions
-from bench.recipes import control as recipes_control
-from bench.recipes.few_shot import BENCHMARKS, VARIANTS, benchmark_names
+from bench.recipes.few_shot import BENCHMARKS, benchmark_names
 from bench.recipes.recipe import RecipeError
+from bench.terminal import say, wide
+from bench.worlds import WORLDS
 from envs import ENVIRONMENTS
 from vision import DATASETS
 from vision.data.source import cache_root, data_root
@@ -39,7 +39,7 @@ def list_all(arguments: list[str]) -> int:
     algorithms = _table("algorithms", "name", "rule", "paper")
     for name, kind in LEARNERS.items():
         algorithms.add_row(name, escape(rule_of(kind)), escape(paper_of(kind)))
-    for name, (base, fields) in {**VARIANTS, **recipes_control.VARIANTS}.items():
+    for name, (base, fields) in {name: of for world in WORLDS for name, of in world.variants.items()}.items():
         algorithms.add_row(name, f"{base} with " + ", ".join(f"{k} = {v}" for k, v in fields.items()), "")
     console.print(algorithms)
     benchmarks = _table("benchmarks (any number of ways and shots works)", "data set", "names")

@@ -95,7 +95,7 @@ def complain(message: str) -> int:
     """Say on stderr what is wrong, in red where that is a terminal; the exit status of wrong input."""
     from rich.console import Console
 
-    from bench.cli.terminal import say
+    from bench.terminal import say
 
     say(f"metabench: {message}", Console(stderr=True), "red")
     return 2

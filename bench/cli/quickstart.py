@@ -13,12 +13,13 @@ from typing import Annotated, Any
 import tyro
 from rich.table import Table
 
-from bench.cli.terminal import say, wide
 from bench.figures.few_shot import quickstart_figure
-from bench.recipes.few_shot import resolve
-from bench.recipes.recipe import ControlRecipe, FewShotRecipe, Recipe
-from bench.training.built import TEST_SEED
+from bench.recipes.recipe import FewShotRecipe, Recipe
+from bench.records.metric import METRICS
+from bench.terminal import say, wide
 from bench.training.run import Machine, Options, execute
+from bench.worlds import resolve, world_of
+from bench.worlds.built import TEST_SEED
 from vision import DATASETS
 from vision.data.source import cache_root, data_root
 from vision.episodes import Episodes, Shape
@@ -84,21 +85,14 @@ def recipe_of(algorithm: str, benchmark: str) -> Recipe:
     schedule: dict[str, Any] = {
         "schedule": "quickstart", "iterations": iterations, "val_every": iterations // 8, "test_steps": 3
     }  # fmt: skip
-    if isinstance(plain, ControlRecipe):
-        schedule |= {"meta_batch": 10, "rollouts": 10, "val_tasks": 10, "test_tasks": 20}
-    else:
-        # The single task of ProtoNet and MetaOptNet would leave a core idle.
-        schedule |= {"meta_batch": max(plain.meta_batch, 2), "lr_factors": ((iterations * 3 // 4, 0.3),)}
-        schedule |= {"val_tasks": 50, "test_tasks": 400}
+    schedule |= world_of(plain).quick(plain, iterations)
     return dataclasses.replace(plain, **schedule).check()
 
 
 def table(records: list[dict[str, Any]]) -> Table:
     """Score of every learner after 0 … K updates, and how long it trained."""
-    test, accuracy = records[0]["test"], records[0]["metric"] == "accuracy"
-    what = "accuracy, %," if accuracy else "return"
-    title = f"{records[0]['benchmark']}: {what} on {test['tasks']} test tasks (± 95%), after K updates"
-    scale = 100 if accuracy else 1
+    test, metric = records[0]["test"], METRICS[records[0]["metric"]]
+    title = f"{records[0]['benchmark']}: {metric.title}, on {test['tasks']} test tasks (± 95%), after K updates"
     shown = Table(title=title, title_justify="left")
     shown.add_column("learner")
     for k in test["updates"]:
@@ -106,7 +100,7 @@ def table(records: list[dict[str, Any]]) -> Table:
     shown.add_column("trained, s", justify="right")
     for record in records:
         pairs = zip(record["test"]["mean"], record["test"]["ci95"], strict=True)
-        cells = [f"{scale * mean:.1f} ± {scale * ci95:.1f}" for mean, ci95 in pairs] or [record["status"]]
+        cells = [metric.shown(mean, ci95, 1) for mean, ci95 in pairs] or [record["status"]]
         shown.add_row(record["algorithm"], *cells, f"{record['provenance']['train_seconds']:.0f}")
     return shown
 
@@ -114,7 +108,7 @@ def table(records: list[dict[str, Any]]) -> Table:
 def draw(records: dict[str, list[dict[str, Any]]], path: Path) -> Path:
     """The picture of these records, with the first three test episodes that the few-shot ones are about."""
     recipe = recipe_of(LEARNERS[0], BENCHMARKS[0])
-    assert isinstance(recipe, FewShotRecipe)
+    assert isinstance(recipe, FewShotRecipe)  # as BENCHMARKS says
     data = DATASETS[recipe.dataset].load(data_root(), recipe.split, cache=cache_root())
     shape = Shape(recipe.ways, recipe.shots, recipe.queries)
     support, query = Episodes(data, "test", shape, seed=TEST_SEED).draw(range(3))

@@ -10,16 +10,18 @@ import torch
 import tyro
 
 from algorithms import Diverged, Learner, Workers
-from bench.cli.terminal import say
+from bench.distributed import Processes
 from bench.figures.control import curve_figure, trajectories_figure
 from bench.figures.film import filmstrip
 from bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
+from bench.terminal import say
 from bench.training import checkpoint
-from bench.training.build_control import build_control
-from bench.training.distributed import Processes
+from bench.worlds import Place
+from bench.worlds.control_build import build
 from envs.navigation import Navigation
 from envs.render import CannotDraw, films
 from envs.suite import Control
+from vision.data.source import cache_root, data_root
 
 SIZE = (240, 180)
 """Pixels of a picture in a film."""
@@ -108,9 +110,8 @@ def load(folder: Path, threads: int) -> tuple[ControlRecipe, Learner, Control]:
     recipe = from_fields(saved["fields"])
     if not isinstance(recipe, ControlRecipe):
         raise RecipeError(f"{recipe.name}: render is for control; `metabench data preview` draws few-shot images")
-    built = build_control(
-        recipe, saved["seed"], Processes("cpu"), Workers(threads or torch.get_num_threads()), 0, False
-    )
+    workers = Workers(threads or torch.get_num_threads())
+    built = build(recipe, saved["seed"], Place(data_root(), cache_root(), Processes("cpu"), workers))
     built.learner.load_state_dict(saved["state"]["best_learner"] or saved["learner"])
     built.learner.eval()
     assert isinstance(built.suite, Control)

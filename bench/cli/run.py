@@ -12,16 +12,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from algorithms import LEARNERS
-from bench.cli.terminal import say
-from bench.recipes import control as recipes_control
-from bench.recipes.few_shot import VARIANTS, benchmark_names, learner_of, resolve
-from bench.recipes.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError, from_fields, unknown
+from bench.recipes.recipe import Fields, Recipe, RecipeError, from_fields
+from bench.records.metric import METRICS
 from bench.records.schema import file_name
+from bench.terminal import say
 from bench.training import checkpoint
 from bench.training.run import RESULTS, Machine, Options, again, execute
-from envs import ENVIRONMENTS, family
-from vision import DATASETS
+from bench.worlds import WORLDS, Retest, resolve, world_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +27,7 @@ class RunCommand:
 
     options: Annotated[Options, tyro.conf.arg(name="")]
     machine: Annotated[Machine, tyro.conf.arg(name="")]
-    recipe: Annotated[FewShotRecipe, tyro.conf.arg(name="")]
-
-
-@dataclasses.dataclass(frozen=True)
-class ControlCommand:
-    """Train, select on validation, test, write a record. A run folder that was interrupted goes on."""
-
-    options: Annotated[Options, tyro.conf.arg(name="")]
-    machine: Annotated[Machine, tyro.conf.arg(name="")]
-    recipe: Annotated[ControlRecipe, tyro.conf.arg(name="")]
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
 
 
 def run(arguments: list[str]) -> int:
@@ -68,13 +56,16 @@ def run(arguments: list[str]) -> int:
 
 def usage() -> str:
     """What `run` takes, with the names there are."""
-    return (
-        "usage: metabench run ALGORITHM BENCHMARK [--schedule short] [--seed N] [--dry-run] [...]\n\n"
-        f"{_wrapped('  algorithms: ', [*LEARNERS, *VARIANTS])}\n{_wrapped('  benchmarks: ', benchmark_names())}\n"
-        f"{_wrapped('  in control: ', [*LEARNERS, *recipes_control.VARIANTS])}\n"
-        f"{_wrapped('  benchmarks: ', ENVIRONMENTS)}\n\n"
-        "`metabench run maml omniglot-5w1s --help` shows every flag of that recipe."
-    )
+    names = [
+        f"{_wrapped(f'  {what:{21}}', of)}"
+        for world in WORLDS
+        for what, of in ((f"{world.title}:", world.algorithms), ("  benchmarks:", world.benchmarks))
+    ]
+    return "\n".join([
+        "usage: metabench run ALGORITHM BENCHMARK [--schedule short] [--seed N] [--dry-run] [...]\n",
+        *names,
+        "\n`metabench run maml omniglot-5w1s --help` shows every flag of that recipe.",
+    ])  # fmt: skip
 
 
 def _wrapped(title: str, names: Iterable[str]) -> str:
@@ -84,17 +75,12 @@ def _wrapped(title: str, names: Iterable[str]) -> str:
     return textwrap.fill(text, 100, initial_indent=title, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def parse_run(algorithm: str, benchmark: str, flags: list[str]) -> RunCommand | ControlCommand:
+def parse_run(algorithm: str, benchmark: str, flags: list[str]) -> RunCommand:
     """The recipe that the names stand for, with every field open to a flag."""
     recipe = resolve(algorithm, benchmark, _value_of("--schedule", flags) or "paper")
-    default: RunCommand | ControlCommand
-    if isinstance(recipe, ControlRecipe):
-        default = ControlCommand(Options(), Machine(), recipe)
-    else:
-        assert isinstance(recipe, FewShotRecipe)
-        default = RunCommand(Options(), Machine(), recipe)
+    default = RunCommand(Options(), Machine(), recipe)
     prog = f"metabench run {algorithm} {benchmark}"
-    return tyro.cli(type(default), args=flags, prog=prog, default=default, config=(tyro.conf.OmitArgPrefixes,))
+    return tyro.cli(RunCommand, args=flags, prog=prog, default=default, config=(tyro.conf.OmitArgPrefixes,))
 
 
 def _value_of(flag: str, flags: Sequence[str]) -> str | None:
@@ -110,20 +96,13 @@ def labelled(recipe: Recipe) -> Recipe:
     """The recipe as it is filed: its schedule is "custom" where a flag changed anything."""
     plain = resolve(recipe.algorithm, recipe.benchmark, recipe.schedule)
     _keeps_its_name(recipe, plain)
-    if recipe.head != plain.head and isinstance(recipe, ControlRecipe):
-        raise RecipeError(f"{recipe.name}: --head {recipe.head} is of few-shot images; in control it is always ridge")
-    if recipe.head != plain.head and recipe.penalty == plain.penalty:
-        raise RecipeError(
-            f"{recipe.name}: --head {recipe.head} needs a --penalty of its own: C of svm or λ of ridge, 0.1 and 50 "
-            "in the paper"
-        )
+    world_of(recipe).flags(recipe, plain)
     return recipe if plain == recipe else dataclasses.replace(recipe, schedule="custom").check()
 
 
 def _keeps_its_name(recipe: Recipe, plain: Recipe) -> None:
     """Raise RecipeError where a flag undoes what a variant is named for; rates and penalties are not that."""
-    variants = recipes_control.VARIANTS if isinstance(recipe, ControlRecipe) else VARIANTS
-    learner, fields = variants.get(recipe.algorithm, (recipe.algorithm, {}))
+    learner, fields = world_of(recipe).variants.get(recipe.algorithm, (recipe.algorithm, {}))
     for name, value in fields.items():
         if not isinstance(value, float) and getattr(recipe, name) != getattr(plain, name):
             raise RecipeError(f"{recipe.name}: {recipe.algorithm} means {name} = {value}; run {learner} for another")
@@ -140,10 +119,10 @@ def report(record: dict[str, Any], console: Console) -> None:
     test = record["test"]
     table = Table(title=title, title_justify="left", min_width=len(title))
     table.add_column("updates", justify="right")
-    scale, unit = (100, ", %") if record["metric"] == "accuracy" else (1, "")
-    table.add_column(f"test {record['metric']}{unit} (95% of {test['tasks']} tasks)", justify="right")
+    metric = METRICS[record["metric"]]
+    table.add_column(f"test {metric.title} (95% of {test['tasks']} tasks)", justify="right")
     for k, mean, ci95 in zip(test["updates"], test["mean"], test["ci95"], strict=True):
-        table.add_row(str(k), f"{scale * mean:.2f} ± {scale * ci95:.2f}")
+        table.add_row(str(k), metric.shown(mean, ci95))
     console.print(table)
 
 
@@ -182,21 +161,11 @@ def evaluate(arguments: list[str]) -> int:
         )
     saved = checkpoint.load_run(path)
     recipe = from_fields(saved["fields"])
-    _exists(recipe)
+    world_of(recipe).registered(recipe)
     record = again(recipe, saved["seed"], command.folder, retested(recipe, command), command.machine, command.publish)
     if record is not None:
         report(record, Console())
     return 0 if record is None or record["status"] == "complete" else 1
-
-
-def _exists(recipe: Recipe) -> None:
-    """Raise RecipeError where what a checkpoint names is no longer registered."""
-    if learner_of(recipe.algorithm) not in LEARNERS:
-        raise RecipeError(unknown("algorithm", recipe.algorithm, LEARNERS))
-    if isinstance(recipe, FewShotRecipe) and recipe.dataset not in DATASETS:
-        raise RecipeError(unknown("data set", recipe.dataset, DATASETS))
-    if isinstance(recipe, ControlRecipe) and not {recipe.environment, recipe.benchmark} <= ENVIRONMENTS.keys():
-        raise RecipeError(unknown("environment", recipe.environment, ENVIRONMENTS))
 
 
 def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
@@ -208,38 +177,13 @@ def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
     for name, value in changed.items():
         if value < 0:
             raise RecipeError(f"--{name.removeprefix('test_')} is {value}; it must be positive, or 0 for the recipe's")
-    fields: dict[str, Any] = {name: value for name, value in changed.items() if value > 0}
+    fields: Fields = {"test_tasks": command.tasks} if command.tasks else {}
     if command.steps < -1:
         raise RecipeError(f"--steps is {command.steps}; it must be at least 0, or -1 for the recipe's")
     if command.steps >= 0:
         fields["test_steps"] = command.steps
     if any(fields.get(name, getattr(recipe, name)) != getattr(recipe, name) for name in ("test_tasks", "test_steps")):
         fields["schedule"] = "custom"
-    if not isinstance(recipe, FewShotRecipe):
-        if command.ways or command.shots:
-            raise RecipeError(
-                f"{recipe.name}: --ways and --shots are of few-shot images; control takes --tasks, --steps"
-            )
-        assert isinstance(recipe, ControlRecipe)
-        return dataclasses.replace(recipe, benchmark=_variant(recipe, command.environment), **fields).check()
-    if command.environment:
-        raise RecipeError(f"{recipe.name}: --environment is of control; few-shot images take --ways and --shots")
-    shape = f"{command.ways or recipe.ways}w{command.shots or recipe.shots}s"
-    benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{shape}"
-    return dataclasses.replace(recipe, benchmark=benchmark, **fields).check()
-
-
-def _variant(recipe: ControlRecipe, name: str) -> str:
-    """The variant to test in; raises RecipeError unless it is of the same benchmark and fits the policy."""
-    if not name:
-        return recipe.benchmark
-    if name not in ENVIRONMENTS:
-        raise RecipeError(unknown("environment", name, ENVIRONMENTS))
-    trained, tested = ENVIRONMENTS[recipe.environment], ENVIRONMENTS[name]
-    sees, does = ((s.observation_size, s.action_size, s.action_scale) for s in (trained, tested))
-    if family(name) != family(recipe.environment) or sees != does:
-        raise RecipeError(
-            f"{recipe.name}: a policy trained in {recipe.environment} cannot be tested in {name}; "
-            "its tasks, observations and actions must be the same"
-        )
-    return name
+    change = Retest(command.ways, command.shots, command.environment, fields)
+    retested: Recipe = world_of(recipe).retested(recipe, change)
+    return retested

@@ -17,11 +17,12 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from bench.cli.terminal import say, wide
 from bench.compare.records import CompareError, load, match, names, row_key
 from bench.compare.table import JSON_SCHEMA, as_json, table
-from bench.records.rows import SCALE, Row
+from bench.records.metric import METRICS
+from bench.records.rows import Row
 from bench.records.statistics import Floats, Interval, Resampled, mean_interval, probability_of_improvement, resample
+from bench.terminal import say, wide
 from bench.training.record import write_record
 
 TASK_FIELDS = (
@@ -137,7 +138,7 @@ def _runs(a: Row, b: Row) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping
 
 def _scores(records: Sequence[Mapping[str, Any]]) -> Floats:
     """(S, N), in the shown unit."""
-    return np.array([r["per_task"] for r in records], np.float64) * SCALE[records[0]["metric"]]
+    return np.array([r["per_task"] for r in records], np.float64) * METRICS[records[0]["metric"]].scale
 
 
 def _over_seeds(d: Floats) -> float | None:

@@ -17,13 +17,13 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from bench.cli.terminal import say, wide
 from bench.gate import baselines
 from bench.gate.baselines import Baseline, BaselineError
 from bench.gate.decide import ALPHA, holm, score_p, speed_p, trace_fault
 from bench.gate.report import Finding, markdown, status, table, write_junit
 from bench.gate.rows import Row, rows
 from bench.recipes.recipe import RecipeError
+from bench.terminal import say, wide
 from bench.training.allocator import keep_freed_memory
 
 SLOWER = 0.2

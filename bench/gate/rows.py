@@ -16,13 +16,12 @@ import torch
 from algorithms import Diverged, Workers
 from algorithms.learner import Batch, adapt
 from algorithms.suite import collect
+from bench.distributed import Processes
 from bench.gate.yardstick import convolutions, policies, ratios
-from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import Recipe
-from bench.training.build import build
-from bench.training.built import Built
-from bench.training.distributed import Processes
 from bench.training.run import Machine, Options, execute
+from bench.worlds import build, resolve
+from bench.worlds.built import Built
 from vision.data.source import cache_root, data_root
 
 THREADS = 2

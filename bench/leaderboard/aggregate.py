@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from bench.leaderboard.board import ALGORITHMS, Line, index
-from bench.records.rows import SCALE
+from bench.records.metric import METRICS
 from bench.records.statistics import Floats, Interval, Resampled, probability_of_improvement, resample
 
 LARGEST = 10_000
@@ -91,7 +91,7 @@ def _scores(line: Line) -> Floats:
     records = line.row.complete
     tasks = min(len(records[0]["per_task"]), LARGEST)
     scores = np.array([r["per_task"][:tasks] for r in records[: LARGEST // tasks]])
-    return scores * SCALE[line.row.first["metric"]]
+    return scores * METRICS[line.row.first["metric"]].scale
 
 
 def duels(drawn: Sequence[Panel]) -> Iterator[Duel]:

@@ -13,7 +13,7 @@ from bench.leaderboard.board import Board, Line
 from bench.leaderboard.published import Entry
 from bench.leaderboard.text import adaptations, duration, one_line, ours, published, speed_rows
 from bench.leaderboard.verdict import WORDS, Verdict
-from bench.records.rows import SCALE
+from bench.records.metric import METRICS
 from bench.records.schema import file_name
 
 WORLDS = {"accuracy": "Few-shot images (test accuracy, %)", "return": "Control (mean return of a test task)"}
@@ -175,7 +175,7 @@ def _provenance(lines: Iterable[Line]) -> Iterator[str]:
 def _origin(record: Mapping[str, Any]) -> tuple[str, ...]:
     p = record["provenance"]
     name = file_name(dict(record))
-    score = SCALE[record["metric"]] * record["test"]["mean"][-1] if record["status"] == "complete" else None
+    score = METRICS[record["metric"]].scale * record["test"]["mean"][-1] if record["status"] == "complete" else None
     return (
         f"[{name.removesuffix('.json')}](records/{name})",
         code(p["command"]),

@@ -15,10 +15,11 @@ from bench.leaderboard import charts, plots
 from bench.leaderboard.aggregate import duels, panels
 from bench.leaderboard.board import ALGORITHMS, Board, Line, index
 from bench.leaderboard.page_assets import SCRIPT, STYLE
-from bench.leaderboard.page_detail import PLOTTED, detail, text
+from bench.leaderboard.page_detail import detail, text
 from bench.leaderboard.published import Entry
 from bench.leaderboard.text import ours, published, speed_rows
 from bench.leaderboard.verdict import WORDS
+from bench.records.metric import METRICS
 
 SIGNS = dict(zip(WORDS, ("✓", "▼", "≠", "?", "○", "+"), strict=True))
 """A shape for each verdict, beside its word and its colour."""
@@ -176,7 +177,10 @@ def _aggregates(lines: Sequence[Line]) -> Iterator[str]:
             "Then the share of test tasks whose score lies above a threshold.</p>"
         )
         for panel in drawn:
-            pictures = (plots.interquartile_means(panel, PLOTTED[metric]), plots.profiles(panel, PLOTTED[metric]))
+            pictures = (
+                plots.interquartile_means(panel, METRICS[metric].title),
+                plots.profiles(panel, METRICS[metric].title),
+            )
             figures = "".join(f"<figure>{picture}</figure>" for picture in pictures)
             yield f'<h3>{text(panel.benchmark)}</h3><div class="charts">{figures}</div>'
         pairs = list(duels(drawn))

@@ -14,11 +14,10 @@ from bench.leaderboard.protocol import FIELDS, shown
 from bench.leaderboard.published import Entry
 from bench.leaderboard.text import duration, one_line, published
 from bench.records.check import numbers
-from bench.records.rows import SCALE
+from bench.records.metric import METRICS
 from bench.records.schema import file_name
 from bench.records.statistics import mean_interval
 
-PLOTTED = {"accuracy": "accuracy, %", "return": "return"}
 """Metric -> what an axis calls it."""
 
 DRAWN = 200
@@ -44,7 +43,7 @@ def detail(line: Line) -> str:
 
 def _curves(line: Line) -> Iterator[str]:
     metric = line.row.first["metric"]
-    scale, unit = SCALE[metric], PLOTTED[metric]
+    scale, unit = METRICS[metric].scale, METRICS[metric].title
     learning = [charts.Series(f"seed {r['seed']}", learning_curve(r, scale)) for r in line.row.records]
     adaptation = [charts.Series(f"seed {r['seed']}", adaptation_curve(r, scale)) for r in line.row.complete]
     if line.reference is not None and line.reference.adaptation:

@@ -6,12 +6,8 @@ the environment's published line fixes, what the algorithm needs there, what its
 
 from __future__ import annotations
 
-from typing import Any
-
 from algorithms import LEARNERS
-from bench.recipes.recipe import ControlRecipe, RecipeError, unknown
-
-Fields = dict[str, Any]
+from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
 
 COMMON: Fields = {
     "inner_lr": 0.1, "inner_steps": 1, "test_steps": 3, "meta_batch": 40, "iterations": 500,
@@ -106,7 +102,7 @@ made when it was every fifth say so in their recipe.
 
 
 def control(algorithm: str, environment: str, schedule: str = "paper") -> ControlRecipe:
-    """The recipe of a row of control (see `bench.recipes.few_shot.resolve`)."""
+    """The recipe of a row of control (see `bench.worlds.resolve`)."""
     learner, variant = VARIANTS.get(algorithm, (algorithm, {}))
     if learner not in LEARNERS:
         raise RecipeError(unknown("algorithm", algorithm, [*LEARNERS, *VARIANTS]))

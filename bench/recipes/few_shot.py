@@ -1,4 +1,4 @@
-"""Recipes by name: `resolve("maml", "omniglot-5w1s")`; here the few-shot ones, in `recipes_control` the others.
+"""Recipes of few-shot images by name: `few_shot("maml", "omniglot-5w1s")`.
 
 A recipe is put together from small tables, the later winning: what the benchmark fixes, what the algorithm's
 paper used there, what the variant of the algorithm changes, and the short schedule if that is asked for.
@@ -7,15 +7,10 @@ paper used there, what the variant of the algorithm changes, and the short sched
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from algorithms import LEARNERS
-from bench.recipes import control as recipes_control
-from bench.recipes.recipe import FewShotRecipe, Recipe, RecipeError, unknown
-from envs import ENVIRONMENTS
+from bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, unknown
 from vision import DATASETS
-
-Fields = dict[str, Any]
 
 HALVED_EVERY_2000 = tuple((2000 * k, 0.5**k) for k in range(1, 11))
 
@@ -172,35 +167,14 @@ Nothing else changes but ProtoNet's training episodes of miniImageNet: 20 ways a
 _NAME = re.compile(r"(?P<base>[a-z0-9][a-z0-9-]*?)-(?P<ways>\d+)w(?P<shots>\d+)s")
 
 
-def resolve(algorithm: str, benchmark: str, schedule: str = "paper") -> Recipe:
-    """The recipe of a row, of either world.
-
-    Args:
-        algorithm: a learner or a variant of one, e.g. "maml", "maml-fo".
-        benchmark: data set, ways and shots, e.g. "omniglot-20w1s"; or an environment, e.g. "cheetah-vel".
-        schedule: "paper" or "short".
-
-    Raises:
-        RecipeError: for a name that does not exist, with the nearest that does.
-    """
-    if schedule not in ("paper", "short"):
-        raise RecipeError(unknown("schedule", schedule, ["paper", "short"]))
-    if benchmark in ENVIRONMENTS:
-        return recipes_control.control(algorithm, benchmark, schedule)
-    if algorithm not in (*LEARNERS, *VARIANTS):
-        known = [*LEARNERS, *VARIANTS]
-        if algorithm in recipes_control.VARIANTS:
-            raise RecipeError(f"{algorithm} is of control only; {benchmark} has {', '.join(known)}")
-        raise RecipeError(unknown("algorithm", algorithm, known))
-    return few_shot(algorithm, benchmark, schedule)
-
-
 def few_shot(algorithm: str, benchmark: str, schedule: str = "paper") -> FewShotRecipe:
-    """The recipe of a row of few-shot images (see `resolve`)."""
+    """The recipe of a row of few-shot images (see `bench.worlds.resolve`)."""
     learner, variant = VARIANTS.get(algorithm, (algorithm, {}))
+    if learner not in LEARNERS:
+        raise RecipeError(unknown("algorithm", algorithm, [*LEARNERS, *VARIANTS]))
     match = _NAME.fullmatch(benchmark)
-    if match is None or match["base"] not in {*DATASETS, *BENCHMARKS}:
-        raise RecipeError(unknown("benchmark", benchmark, [*benchmark_names(), *ENVIRONMENTS]))
+    if match is None or not is_benchmark(benchmark):
+        raise RecipeError(unknown("benchmark", benchmark, benchmark_names()))
     ways, shots = int(match["ways"]), int(match["shots"])
     dataset, use = BENCHMARKS.get(match["base"], (match["base"], {}))
     fields: Fields = {"ways": ways, "shots": shots, "train_ways": ways, "train_shots": shots}
@@ -229,14 +203,15 @@ def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields
     return often | {"lr_factors": factors} | short
 
 
+def is_benchmark(name: str) -> bool:
+    """Whether a name is a data set's, or of another way to use one, with a number of ways and of shots."""
+    match = _NAME.fullmatch(name)
+    return match is not None and match["base"] in {*DATASETS, *BENCHMARKS}
+
+
 def benchmark_names() -> list[str]:
     """The usual few-shot benchmarks; any other number of ways and shots resolves too."""
     usual = [f"{w}w{s}s" for w in (5, 20) for s in (1, 5)]
     bases = [*DATASETS, *BENCHMARKS]
     names = [f"{b}-{u}" for b in bases for u in usual if u.startswith("5w") or b.startswith("omniglot")]
     return [name for name in names if "-lake-" not in name or name.endswith("-20w1s")]
-
-
-def learner_of(algorithm: str) -> str:
-    """Name in `algorithms.LEARNERS` of an algorithm or a variant of one, of either world."""
-    return {**VARIANTS, **recipes_control.VARIANTS}.get(algorithm, (algorithm, {}))[0]

@@ -19,6 +19,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks
 MOST_UPDATES = 100  # that a record holds, none included
 
 
+Fields = dict[str, Any]
+"""Fields of a recipe, by name."""
+
+
 class RecipeError(ValueError):
     """A recipe that does not exist or cannot work; the message says what to change."""
 

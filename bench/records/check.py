@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.recipes.recipe import MOST_UPDATES, NAME, digest, foreign
+from bench.records.metric import METRICS
 from bench.records.schema import SCHEMA, checksum, file_name
 from bench.records.statistics import mean_interval
 
@@ -99,7 +100,7 @@ def _check_recipes(record: Mapping[str, Any]) -> None:
 
 def _check_scores(record: Mapping[str, Any]) -> None:
     metric, status, test = record.get("metric"), record.get("status"), record.get("test")
-    if metric not in ("accuracy", "return"):
+    if metric not in METRICS:
         raise BadRecord(f"metric is {_short(metric)}, expected accuracy or return")
     if not isinstance(status, str) or not (status == "complete" or status.startswith("diverged")) or len(status) > 1000:
         raise BadRecord(f"status is {_short(status)}, expected complete or diverged")

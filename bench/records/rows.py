@@ -15,10 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.records.check import BadRecord, read_record
+from bench.records.metric import METRICS
 from bench.records.statistics import mean_interval
-
-SCALE = {"accuracy": 100.0, "return": 1.0}
-"""Metric -> factor from a record's unit to the one that is shown: accuracies become percentages."""
 
 
 class RefusedRecord(NamedTuple):
@@ -90,7 +88,7 @@ class Row:
         """
         if not self.complete:
             return None
-        return summarise(self.complete, SCALE[self.first["metric"]], updates)
+        return summarise(self.complete, METRICS[self.first["metric"]].scale, updates)
 
     def protocol(self, measured: Measured | None) -> Mapping[str, Any]:
         """The protocol of a score of this row: returns are recorded after several numbers of updates."""

@@ -13,11 +13,11 @@ import torch
 from rich.console import Console
 
 from algorithms import Workers
-from bench.cli.terminal import say
 from bench.recipes.control import SHORT
 from bench.records.schema import SCHEMA
 from bench.speed.iteration import Iteration
 from bench.speed.stepping import BesideGymnasium, BesidePhysics
+from bench.terminal import say
 from bench.training.allocator import keep_freed_memory
 from bench.training.record import provenance
 

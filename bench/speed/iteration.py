@@ -15,13 +15,15 @@ import envs.rollouts
 import envs.suite
 from algorithms import TrustRegionOuter, Workers
 from algorithms.suite import collect
+from bench.distributed import Processes
 from bench.recipes.control import control
 from bench.speed.stopwatch import Stopwatch, Watched
-from bench.training.build_control import build_control
-from bench.training.distributed import Processes
+from bench.worlds import Place
+from bench.worlds.control_build import build
 from envs import Simulator
 from envs.robots.physics import Physics
 from envs.suite import Control
+from vision.data.source import cache_root, data_root
 
 MEASURES = "observations, rewards"
 SIMULATION = ("physics", MEASURES)
@@ -65,7 +67,7 @@ class Iteration:
         """
         fields = {"meta_batch": 20, "curvature": self.curvature} | fields
         recipe = dataclasses.replace(control("maml", "cheetah-dir"), **fields)
-        built = build_control(recipe, 0, Processes(workers.device), workers, 0, False)
+        built = build(recipe, 0, Place(data_root(), cache_root(), Processes(workers.device), workers))
         start = copy.deepcopy(built.learner.state_dict())
         turns = []
         for _ in range(rounds + 1):

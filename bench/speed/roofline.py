@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from algorithms import Workers
-from bench.training.cost import Flops
+from bench.worlds.few_shot_flops import Flops
 
 
 class Work(NamedTuple):

@@ -29,7 +29,7 @@ from algorithms import Workers
 from bench.recipes.control import control
 from bench.speed.turns import alternate, ratio
 from bench.speed.workloads import Unequal
-from bench.training.build_control import make_policy, make_suite
+from bench.worlds.control_build import make_policy, make_suite
 from envs import Simulator
 from envs.robots.physics import load_model
 from envs.rollouts import Rollouts, act

@@ -18,7 +18,7 @@ from algorithms.ops.convex import dual_optimum
 from bench.recipes.few_shot import few_shot
 from bench.recipes.recipe import FewShotRecipe
 from bench.speed import peers
-from bench.training.build import make_learner
+from bench.worlds.few_shot_build import make_learner
 from vision import DATASETS
 from vision.data.source import Dataset
 from vision.episodes import Episodes, Shape

@@ -11,7 +11,7 @@ from algorithms.learner import Learner
 from algorithms.meta_gradient import Workers
 from algorithms.outer.gradient import Diverged
 from algorithms.suite import Suite, scores_by_update
-from bench.training.distributed import Processes
+from bench.distributed import Processes
 
 
 def evaluate(

@@ -23,9 +23,9 @@ import torch
 from bench.recipes.recipe import Recipe
 from bench.records.schema import SCHEMA, sealed
 from bench.records.statistics import mean_interval
-from bench.training.built import Built
 from bench.training.checkpoint import write_atomic
 from bench.training.trainer import State
+from bench.worlds.built import Built
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "gymnasium", "mujoco")
 SOURCES = ("algorithms", "vision", "envs", "bench")

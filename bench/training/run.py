@@ -15,16 +15,16 @@ import torch
 
 from algorithms.meta_gradient import Workers
 from algorithms.outer.gradient import Diverged
+from bench.distributed import Processes
 from bench.recipes.recipe import Recipe, RecipeError
 from bench.records.schema import file_name
 from bench.training import checkpoint
 from bench.training.allocator import keep_freed_memory
-from bench.training.build import build
-from bench.training.distributed import Processes
 from bench.training.evaluate import evaluate
 from bench.training.progress import Progress
 from bench.training.record import make_record, peak_memory_mib, provenance, write_record
 from bench.training.trainer import Trainer
+from bench.worlds import Place, world_of
 from vision.data.source import cache_root, data_root
 
 RESULTS = Path("results/records")
@@ -62,6 +62,10 @@ class Machine:
     def facts(self, workers: Workers, processes: Processes) -> dict[str, Any]:
         """Provenance of what is started now."""
         return provenance(processes.device, workers.threads, self.precision, processes.world, compile=self.compile)
+
+    def place(self, processes: Processes, workers: Workers | None = None) -> Place:
+        """Where a recipe is built on this machine."""
+        return Place(data_root(), cache_root(), processes, workers or self.workers(), self.chunk, self.compile)
 
     def where(self) -> str:
         """The device's kind, "cpu" or "cuda"."""
@@ -145,7 +149,7 @@ def again(
             )
         trainer.recipe = tested
         best = trainer.state.best_learner
-        trainer.built = build(tested, seed, root=data_root(), cache=cache_root(), processes=processes, workers=workers)
+        trainer.built = world_of(tested).build(tested, seed, Place(data_root(), cache_root(), processes, workers))
         own = trainer.built.learner.state_dict()
         if best:  # nothing was validated where nothing is trained
             trainer.state.best_learner = {k: best[k] if best[k].shape == own[k].shape else own[k] for k in own}
@@ -172,16 +176,7 @@ def _alone_in(
 def _trainer(
     recipe: Recipe, seed: int, folder: Path, machine: Machine, workers: Workers, processes: Processes
 ) -> Trainer:
-    built = build(
-        recipe,
-        seed,
-        root=data_root(),
-        cache=cache_root(),
-        processes=processes,
-        workers=workers,
-        chunk=machine.chunk,
-        compile=machine.compile,
-    )
+    built = world_of(recipe).build(recipe, seed, machine.place(processes, workers))
     return Trainer(recipe, seed, built, folder, workers=workers, processes=processes)
 
 

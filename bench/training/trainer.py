@@ -14,14 +14,14 @@ from algorithms.learner import Batch, Learner
 from algorithms.meta_gradient import Workers
 from algorithms.outer.gradient import Diverged, Outer
 from algorithms.suite import Suite, collect
+from bench.distributed import Processes
 from bench.recipes.recipe import Recipe, RecipeError, digest
 from bench.records.statistics import mean_interval
 from bench.training import checkpoint
-from bench.training.built import Built
-from bench.training.distributed import Processes
 from bench.training.evaluate import evaluate
 from bench.training.progress import Progress
 from bench.training.run_log import RunLog
+from bench.worlds.built import Built
 
 
 @dataclass

@@ -9,9 +9,9 @@ import json
 import pytest
 import torch
 
-from bench.recipes.few_shot import resolve
 from bench.training.run import Machine, Options, again, execute
 from bench.training.trainer import Trainer
+from bench.worlds import resolve
 from tests.support import card
 from vision import episodes
 

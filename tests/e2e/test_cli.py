@@ -14,9 +14,9 @@ import torch
 from algorithms import LEARNERS
 from bench.cli.main import VERBS, main
 from bench.cli.run import EvaluateCommand, retested
-from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import RecipeError, digest
 from bench.training import checkpoint
+from bench.worlds import resolve
 from vision import DATASETS
 from vision.models.backbones import MLP
 
@@ -360,7 +360,9 @@ def test_an_interrupted_run_says_how_to_go_on(monkeypatch, capsys):
 
 def test_a_learner_that_changed_since_is_told_apart_from_a_damaged_file(trained, tmp_path, monkeypatch, capsys):
     """While one writes an algorithm, its old runs no longer fit it."""
-    monkeypatch.setattr("bench.training.build.make_body", lambda recipe, channels, size: MLP(channels, size, (7,)))
+    monkeypatch.setattr(
+        "bench.worlds.few_shot_build.make_body", lambda recipe, channels, size: MLP(channels, size, (7,))
+    )
     assert main(["evaluate", str(trained), "--threads", "1"]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "checkpoint.pt does not fit the learner as it is now" in told

@@ -9,10 +9,9 @@ import torch
 
 from algorithms import Workers
 from algorithms.suite import collect
-from bench.recipes.few_shot import resolve
-from bench.training.build import build
-from bench.training.distributed import Processes
+from bench.distributed import Processes
 from bench.training.evaluate import evaluate
+from bench.worlds import build, resolve
 from tests.e2e.harried import assert_same_run, harry, record_of
 
 TINY = ["--meta-batch", 2, "--rollouts", 2, "--hidden", 8, 8, "--val-every", 5, "--val-tasks", 2, "--test-tasks", 2]

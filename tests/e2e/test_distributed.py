@@ -14,11 +14,10 @@ import torch
 
 from algorithms import Diverged, Workers
 from algorithms.suite import collect
-from bench.recipes.few_shot import resolve
-from bench.training.build import build
+from bench.distributed import Processes
 from bench.training.checkpoint import locked
-from bench.training.distributed import Processes
 from bench.training.evaluate import evaluate
+from bench.worlds import build, resolve
 
 SMALL = ["--device", "cpu", "--width", 4, "--queries", 2, "--train-queries", 2]
 TINY = [*SMALL, "--val-every", 5, "--val-tasks", 5, "--test-tasks", 7]
@@ -134,7 +133,7 @@ LEAVING = """
 import os, sys
 from pathlib import Path
 import torch
-from bench.training.distributed import Processes
+from bench.distributed import Processes
 def gloo():
     names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
     return sum("gloo" in name for name in names)

@@ -8,12 +8,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms import Workers, cross_entropy
 from algorithms.meta_gradient import chunk_outputs
-from bench.recipes.few_shot import resolve
+from bench.distributed import Processes
 from bench.recipes.recipe import FewShotRecipe, RecipeError
-from bench.training.build import make_learner
-from bench.training.cost import Flops, Kept, _glimpse, blank, cost, speed, tasks_at_once
-from bench.training.dry_run import cost_rows, duration, flops_text, meanings
+from bench.text import duration, flops_text
+from bench.training.dry_run import meanings
 from bench.training.run import Machine, Options
+from bench.worlds import resolve
+from bench.worlds.few_shot_build import make_learner
+from bench.worlds.few_shot_cost import cost_rows
+from bench.worlds.few_shot_flops import Flops, Kept, _glimpse, blank, cost, speed, tasks_at_once
 from vision.episodes import Shape
 
 SMALL = {"width": 8, "ways": 3, "train_ways": 3, "queries": 2, "train_queries": 2}
@@ -107,7 +110,7 @@ def test_speed_leaves_the_threads_as_they_were():
 
 def test_the_rows_say_what_chunk_saves():
     recipe = small(meta_batch=8, iterations=1000, val_every=100)
-    rows = dict(cost_rows(recipe, Machine(device="cpu", threads=2, chunk=2)))
+    rows = dict(cost_rows(recipe, Machine(device="cpu", threads=2, chunk=2).place(Processes("cpu"))))
     task = cost(small()).task_bytes / 2**20
     assert [rows[f"  with --chunk {n}"] for n in (2, 0, 1)] == [
         f"{alive * task:.1f} MiB, {alive} tasks at once" for alive in (4, 8, 2)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.recipes.few_shot import resolve
+from bench.distributed import Processes
 from bench.recipes.recipe import FewShotRecipe
-from bench.training.dry_run import bytes_text, cost_rows, tasks_text
+from bench.text import bytes_text, tasks_text
 from bench.training.run import Machine
+from bench.worlds import resolve
+from bench.worlds.few_shot_cost import cost_rows
 from vision import DATASETS
 from vision.data.glyphs import Glyphs
 from vision.data.source import Dataset
@@ -33,7 +35,7 @@ def test_one_task_and_data_that_cannot_be_read(tmp_path: Path, monkeypatch: pyte
     recipe = dataclasses.replace(recipe, width=4, train_ways=5, train_queries=2, meta_batch=1)
     monkeypatch.setenv("METABENCH_DATA", str(tmp_path))
     monkeypatch.setattr(Path, "is_dir", refuse)
-    rows = dict(cost_rows(recipe, Machine(device="cpu", threads=1)))
+    rows = dict(cost_rows(recipe, Machine(device="cpu", threads=1).place(Processes("cpu"))))
     unreadable = f"{tmp_path}/omniglot cannot be read: Permission denied. Check its permissions."
     assert rows["data"] == f"damaged: {unreadable}"
     assert rows["training iteration"].startswith("1 task × ")

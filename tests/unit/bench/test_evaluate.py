@@ -9,10 +9,9 @@ import torch
 
 from algorithms import Diverged, Workers, adapt
 from algorithms.suite import scores_by_update
-from bench.recipes.few_shot import resolve
-from bench.training.build import build
-from bench.training.distributed import Processes
+from bench.distributed import Processes
 from bench.training.evaluate import evaluate
+from bench.worlds import build, resolve
 from vision import DATASETS
 from vision.data.glyphs import Glyphs
 from vision.suite import FewShot
@@ -80,7 +79,7 @@ class Threads:
 @pytest.mark.parametrize(("count", "world"), [(9, 2), (2, 3), (1, 2)])
 def test_shared_over_processes_each_task_is_scored_once_and_the_order_kept(tmp_path, monkeypatch, count, world):
     group = Threads(world)
-    monkeypatch.setattr("bench.training.distributed.dist.all_gather_object", group.all_gather)
+    monkeypatch.setattr("bench.distributed.dist.all_gather_object", group.all_gather)
     built = [made(tmp_path) for _ in range(world)]
     whole, drawn, results = scores(built[0], count), [], [None] * world
 

@@ -11,8 +11,8 @@ import yaml
 
 from bench.leaderboard.protocol import CONTROL_FIELDS, FIELDS, UNSTATED, VISION_FIELDS
 from bench.leaderboard.published import Interval, PublishedError, load
-from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import RecipeError
+from bench.worlds import resolve
 from tests.support.synthetic import protocol_of
 
 FILE = Path(__file__).parents[3] / "results" / "published.yaml"

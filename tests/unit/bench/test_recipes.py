@@ -7,8 +7,9 @@ import pytest
 
 from algorithms import LEARNERS
 from bench.cli.run import labelled, parse_run
-from bench.recipes.few_shot import BENCHMARKS, DATASET_FIELDS, PAPERS, SHORT, VARIANTS, benchmark_names, resolve
+from bench.recipes.few_shot import BENCHMARKS, DATASET_FIELDS, PAPERS, SHORT, VARIANTS, benchmark_names
 from bench.recipes.recipe import FewShotRecipe, RecipeError
+from bench.worlds import resolve
 from vision import DATASETS
 
 FIELDS = {f.name for f in dataclasses.fields(FewShotRecipe)}

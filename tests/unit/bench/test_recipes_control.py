@@ -8,8 +8,8 @@ import pytest
 from algorithms import LEARNERS
 from bench.cli.run import labelled, parse_run
 from bench.recipes.control import BASELINE_FIELDS, ENVIRONMENT_FIELDS, SHORT, VARIANTS, control
-from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
+from bench.worlds import resolve
 from envs import ENVIRONMENTS, family
 
 FIELDS = {f.name for f in dataclasses.fields(ControlRecipe)}
@@ -143,7 +143,7 @@ def test_edges_that_are_allowed():
         (("mmal", "navigation"), "no algorithm 'mmal'; did you mean 'maml'?"),
         (("maml", "navigaton"), "no benchmark 'navigaton'; did you mean 'navigation'?"),
         (("maml", "navigation", "fast"), "no schedule 'fast'"),
-        (("maml-noconv", "navigation"), "no algorithm 'maml-noconv'"),
+        (("maml-noconv", "navigation"), "maml-noconv is of few-shot images only; navigation has maml,"),
         (("pretrained", "omniglot-5w1s"), "pretrained is of control only; omniglot-5w1s has"),
     ],
 )

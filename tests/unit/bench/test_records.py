@@ -13,17 +13,16 @@ import pytest
 import torch
 
 from algorithms import Workers
+from bench.distributed import Processes
 from bench.leaderboard.protocol import VISION_FIELDS
-from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import FewShotRecipe
 from bench.records.schema import file_name
 from bench.training import record as records
-from bench.training.build import build
-from bench.training.build import protocol as protocol_of
 from bench.training.checkpoint import RunFolderError
-from bench.training.distributed import Processes
 from bench.training.record import make_record, provenance, write_record
 from bench.training.trainer import State
+from bench.worlds import build, resolve
+from bench.worlds.few_shot_build import protocol as protocol_of
 from vision import DATASETS
 from vision.data.glyphs import Glyphs
 

@@ -10,15 +10,14 @@ import pytest
 import torch
 
 from algorithms import Diverged, Workers
-from bench.recipes.few_shot import resolve
+from bench.distributed import Processes
 from bench.recipes.recipe import RecipeError
-from bench.training import build as build_module
 from bench.training import checkpoint
-from bench.training.build import build
 from bench.training.checkpoint import RunFolderError
-from bench.training.distributed import Processes
 from bench.training.progress import Progress
 from bench.training.trainer import State, Trainer
+from bench.worlds import build, resolve
+from bench.worlds import few_shot_build as build_module
 from vision import DATASETS
 from vision.data.glyphs import Glyphs
 from vision.models.backbones import ResNet12

@@ -11,8 +11,8 @@ import pytest
 from bench.leaderboard.protocol import CONTROL_FIELDS, Difference, compare
 from bench.leaderboard.published import Entry, Interval
 from bench.leaderboard.verdict import WORDS, verdict
-from bench.recipes.few_shot import resolve
 from bench.records.rows import Row, summarise
+from bench.worlds import resolve
 from tests.support.synthetic import control_record, entry, half_width, protocol_of, record, row
 
 WIDTH = half_width(0.02)

@@ -9,8 +9,8 @@ import torch
 from algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, TrustRegionOuter, Workers
 from bench.recipes.control import VARIANTS
 from bench.recipes.recipe import ControlRecipe, RecipeError
-from bench.training.built import TEST_SEED, Built, ResumableOuter, fields_of, selection
-from bench.training.distributed import Processes
+from bench.worlds.built import TEST_SEED, Built, ResumableOuter, fields_of, selection
+from bench.worlds.world import Place
 from envs import ENVIRONMENTS, Spec, family
 from envs.policy import Perceptron
 from envs.suite import Control
@@ -18,15 +18,13 @@ from envs.suite import Control
 SEEDS = {"val": TEST_SEED + 1, "test": TEST_SEED + 2}
 
 
-def build_control(
-    recipe: ControlRecipe, seed: int, processes: Processes, workers: Workers, chunk: int, compile: bool
-) -> Built:
+def build(recipe: ControlRecipe, seed: int, place: Place) -> Built:
     """Tasks that are simulated on the CPU, a policy that learns on the device."""
-    if compile:
+    if place.compile:
         raise RecipeError("--compile is for few-shot images; a policy's step is already a few large operations")
-    suite = make_suite(recipe, seed, workers, processes.device)
-    learner = make_policy(recipe, seed, suite).to(processes.device)
-    outer = make_outer(recipe, learner, workers, processes, chunk)
+    suite = make_suite(recipe, seed, place.workers, place.processes.device)
+    learner = make_policy(recipe, seed, suite).to(place.processes.device)
+    outer = make_outer(recipe, learner, place)
     return Built(suite, learner, outer, protocol(recipe, suite.spec), recipe.test_tasks)
 
 
@@ -60,16 +58,14 @@ def make_policy(recipe: ControlRecipe, seed: int, suite: Control) -> Learner:
         return kind(network, **fields_of(kind, recipe))
 
 
-def make_outer(
-    recipe: ControlRecipe, learner: Learner, workers: Workers, processes: Processes, chunk: int
-) -> ResumableOuter:
+def make_outer(recipe: ControlRecipe, learner: Learner, place: Place) -> ResumableOuter:
     """A trust region, or Adam on ProMP's objective."""
-    sums = processes.sum if processes.world > 1 else None
+    sums = place.processes.sum if place.processes.world > 1 else None
     if recipe.outer == "ppo":
         adam = torch.optim.Adam(learner.parameters(), recipe.outer_lr)
-        return ProximalOuter(adam, workers=workers, chunk=chunk, all_reduce=sums)
+        return ProximalOuter(adam, workers=place.workers, chunk=place.chunk, all_reduce=sums)
     return TrustRegionOuter(
-        workers=workers, radius=recipe.max_kl, curvature=recipe.curvature, chunk=chunk, all_reduce=sums
+        workers=place.workers, radius=recipe.max_kl, curvature=recipe.curvature, chunk=place.chunk, all_reduce=sums
     )
 
 

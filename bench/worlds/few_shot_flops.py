@@ -28,7 +28,7 @@ from algorithms.meta_gradient import tasks_at_once as chunk_of
 from algorithms.suite import scores_by_update
 from bench.recipes.few_shot import VARIANTS
 from bench.recipes.recipe import FewShotRecipe
-from bench.training.build import make_body, make_learner
+from bench.worlds.few_shot_build import make_body, make_learner
 from vision import DATASETS
 from vision.episodes import Shape
 from vision.suite import FewShot, Tasks

@@ -1,21 +1,19 @@
-"""From a recipe to what runs it: suite, learner and outer step."""
+"""From a recipe of few-shot images to what runs it: suite, learner and outer step."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from algorithms import LEARNERS, Categorical, GradientOuter, Learner, Network, Workers
+from algorithms import LEARNERS, Categorical, GradientOuter, Learner, Network
 from algorithms.meta_gradient import tasks_at_once
-from bench.recipes.few_shot import learner_of
-from bench.recipes.recipe import ControlRecipe, FewShotRecipe, Recipe, RecipeError
-from bench.training.build_control import build_control
-from bench.training.built import TEST_SEED, Built, fields_of, selection
-from bench.training.distributed import Processes
+from bench.recipes.few_shot import VARIANTS
+from bench.recipes.recipe import FewShotRecipe, RecipeError
+from bench.worlds.built import TEST_SEED, Built, fields_of, selection
+from bench.worlds.world import Place
 from vision import DATASETS
 from vision.augment import Augment
 from vision.data.source import Dataset
@@ -27,36 +25,10 @@ FIRST_LAYER_BYTES = 64 * 4
 """Of each pixel, in the widest activation that an evaluation holds (64 filters, float32)."""
 
 
-def build(
-    recipe: Recipe,
-    seed: int,
-    *,
-    root: Path,
-    cache: Path,
-    processes: Processes,
-    workers: Workers,
-    chunk: int = 0,
-    compile: bool = False,
-) -> Built:
-    """Load the data or the environment, initialise the learner from the seed, and set up the outer step."""
-    if isinstance(recipe, ControlRecipe):
-        return build_control(recipe, seed, processes, workers, chunk, compile)
-    assert isinstance(recipe, FewShotRecipe)
-    return build_few_shot(recipe, seed, root, cache, processes, workers, chunk, compile)
-
-
-def build_few_shot(
-    recipe: FewShotRecipe,
-    seed: int,
-    root: Path,
-    cache: Path,
-    processes: Processes,
-    workers: Workers,
-    chunk: int,
-    compile: bool,
-) -> Built:
+def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
     """Few-shot images: episodes of a data set, Adam or SGD on the query loss."""
-    dataset = DATASETS[recipe.dataset].load(root, recipe.split, cache=cache)
+    processes, workers, compile = place.processes, place.workers, place.compile
+    dataset = DATASETS[recipe.dataset].load(place.root, recipe.split, cache=place.cache)
     _, channels, size, _ = dataset.images.images.shape
     train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     test = Shape(recipe.ways, recipe.shots, recipe.queries)
@@ -80,12 +52,12 @@ def build_few_shot(
     if recipe.lake_runs:
         from vision.data.omniglot import lake_runs
 
-        episodes["test"] = FixedEpisodes(lake_runs(root))
+        episodes["test"] = FixedEpisodes(lake_runs(place.root))
     suite = FewShot(episodes, processes.device, Augment() if recipe.augment else None)
     if compile and recipe.backbone == "resnet12":
         raise RecipeError("--compile cannot carry DropBlock's random draws; run resnet12 without it")
     learner = make_learner(recipe, seed, channels, size).to(processes.device)
-    outer = make_outer(recipe, learner, seed, workers, processes, chunk, compile)
+    outer = make_outer(recipe, learner, seed, place)
     pixels = test.ways * (test.shots + test.queries) * size * size
     fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
     fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
@@ -136,7 +108,7 @@ def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(make_body(recipe, channels, size), recipe.ways, Categorical())
-        kind = LEARNERS[learner_of(recipe.algorithm)]
+        kind = LEARNERS[VARIANTS.get(recipe.algorithm, (recipe.algorithm, {}))[0]]
         if recipe.ways != recipe.train_ways and not kind.any_ways:
             able = ", ".join(name for name, learner in LEARNERS.items() if learner.any_ways)
             raise RecipeError(
@@ -150,15 +122,7 @@ def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int) -> 
         return kind(network, **fields_of(kind, recipe))
 
 
-def make_outer(
-    recipe: FewShotRecipe,
-    learner: Learner,
-    seed: int,
-    workers: Workers,
-    processes: Processes,
-    chunk: int,
-    compile: bool,
-) -> GradientOuter:
+def make_outer(recipe: FewShotRecipe, learner: Learner, seed: int, place: Place) -> GradientOuter:
     """The recipe's optimiser and its schedule."""
     parameters = list(learner.parameters())
     optimizer: torch.optim.Optimizer
@@ -175,13 +139,13 @@ def make_outer(
     return GradientOuter(
         optimizer,
         torch.optim.lr_scheduler.LambdaLR(optimizer, factor),
-        workers=workers,
-        chunk=chunk,
+        workers=place.workers,
+        chunk=place.chunk,
         smoothing=recipe.smoothing,
         clip=recipe.clip,
         seed=seed,
-        rank=processes.rank,
-        world=processes.world,
-        compile=compile,
-        all_reduce=processes.sum if processes.world > 1 else None,
+        rank=place.processes.rank,
+        world=place.processes.world,
+        compile=place.compile,
+        all_reduce=place.processes.sum if place.processes.world > 1 else None,
     )

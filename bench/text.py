@@ -1,0 +1,31 @@
+"""Amounts in a few characters."""
+
+from __future__ import annotations
+
+MIB = 2**20
+
+
+def flops_text(flops: float) -> str:
+    """1234567890 -> "1.23 GFLOP"."""
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9)):
+        if flops >= size:
+            return f"{flops / size:.3g} {unit}FLOP"
+    return f"{flops / 1e6:.3g} MFLOP"
+
+
+def bytes_text(n: float) -> str:
+    """3145728 -> "3.0 MiB"."""
+    return f"{n / MIB:.1f} MiB" if n < 1024 * MIB else f"{n / (1024 * MIB):.1f} GiB"
+
+
+def tasks_text(n: int) -> str:
+    """2 -> "2 tasks"."""
+    return f"{n} task{'s' * (n != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """95 -> "1.6 minutes"."""
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,80 @@
+"""Control as a `World`."""
+# ruff: noqa: D102 - the base class documents what is overridden here
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from bench.recipes import control as recipes
+from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
+from bench.records.metric import RETURN
+from bench.worlds.built import Built
+from bench.worlds.control_build import build
+from bench.worlds.control_cost import cost_rows
+from bench.worlds.world import Place, Retest, World
+from envs import ENVIRONMENTS, family
+
+
+class ControlWorld(World[ControlRecipe]):
+    """Distributions of control tasks, scored by the mean return of an episode."""
+
+    title = "control"
+    metric = RETURN
+    recipe = ControlRecipe
+    variants = recipes.VARIANTS
+
+    @property
+    def benchmarks(self) -> Sequence[str]:
+        return list(ENVIRONMENTS)
+
+    def has(self, benchmark: str) -> bool:
+        return benchmark in ENVIRONMENTS
+
+    def resolve(self, algorithm: str, benchmark: str, schedule: str) -> ControlRecipe:
+        return recipes.control(algorithm, benchmark, schedule)
+
+    def registered(self, recipe: ControlRecipe) -> None:
+        super().registered(recipe)
+        if not {recipe.environment, recipe.benchmark} <= ENVIRONMENTS.keys():
+            raise RecipeError(unknown("environment", recipe.environment, ENVIRONMENTS))
+
+    def flags(self, recipe: ControlRecipe, plain: ControlRecipe) -> None:
+        if recipe.head != plain.head:
+            raise RecipeError(
+                f"{recipe.name}: --head {recipe.head} is of few-shot images; in control it is always ridge"
+            )
+
+    def retested(self, recipe: ControlRecipe, change: Retest) -> ControlRecipe:
+        if change.ways or change.shots:
+            raise RecipeError(
+                f"{recipe.name}: --ways and --shots are of few-shot images; control takes --tasks, --steps"
+            )
+        benchmark = _variant(recipe, change.environment) if change.environment else recipe.benchmark
+        return dataclasses.replace(recipe, benchmark=benchmark, **change.fields).check()
+
+    def quick(self, plain: ControlRecipe, iterations: int) -> Fields:
+        return {"meta_batch": 10, "rollouts": 10, "val_tasks": 10, "test_tasks": 20}
+
+    def build(self, recipe: ControlRecipe, seed: int, place: Place) -> Built:
+        return build(recipe, seed, place)
+
+    def cost(self, recipe: ControlRecipe, place: Place) -> list[tuple[str, str]]:
+        return cost_rows(recipe, place)
+
+
+def _variant(recipe: ControlRecipe, name: str) -> str:
+    """The variant to test in; raises RecipeError unless it is of the same benchmark and fits the policy."""
+    if name not in ENVIRONMENTS:
+        raise RecipeError(unknown("environment", name, ENVIRONMENTS))
+    trained, tested = ENVIRONMENTS[recipe.environment], ENVIRONMENTS[name]
+    sees, does = ((s.observation_size, s.action_size, s.action_scale) for s in (trained, tested))
+    if family(name) != family(recipe.environment) or sees != does:
+        raise RecipeError(
+            f"{recipe.name}: a policy trained in {recipe.environment} cannot be tested in {name}; "
+            "its tasks, observations and actions must be the same"
+        )
+    return name
+
+
+CONTROL = ControlWorld()

@@ -1,0 +1,72 @@
+"""Few-shot images as a `World`."""
+# ruff: noqa: D102 - the base class documents what is overridden here
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from bench.recipes import few_shot as recipes
+from bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, unknown
+from bench.records.metric import ACCURACY
+from bench.worlds.built import Built
+from bench.worlds.few_shot_build import build
+from bench.worlds.few_shot_cost import cost_rows
+from bench.worlds.world import Place, Retest, World
+from vision import DATASETS
+
+
+class FewShotWorld(World[FewShotRecipe]):
+    """Episodes of few classes of images, scored by accuracy."""
+
+    title = "few-shot images"
+    metric = ACCURACY
+    recipe = FewShotRecipe
+    variants = recipes.VARIANTS
+
+    @property
+    def benchmarks(self) -> Sequence[str]:
+        return recipes.benchmark_names()
+
+    def has(self, benchmark: str) -> bool:
+        return recipes.is_benchmark(benchmark)
+
+    def resolve(self, algorithm: str, benchmark: str, schedule: str) -> FewShotRecipe:
+        return recipes.few_shot(algorithm, benchmark, schedule)
+
+    def registered(self, recipe: FewShotRecipe) -> None:
+        super().registered(recipe)
+        if recipe.dataset not in DATASETS:
+            raise RecipeError(unknown("data set", recipe.dataset, DATASETS))
+
+    def flags(self, recipe: FewShotRecipe, plain: FewShotRecipe) -> None:
+        if recipe.head != plain.head and recipe.penalty == plain.penalty:
+            raise RecipeError(
+                f"{recipe.name}: --head {recipe.head} needs a --penalty of its own: C of svm or λ of ridge, 0.1 and "
+                "50 in the paper"
+            )
+
+    def retested(self, recipe: FewShotRecipe, change: Retest) -> FewShotRecipe:
+        if change.environment:
+            raise RecipeError(f"{recipe.name}: --environment is of control; few-shot images take --ways and --shots")
+        ways, shots = change.ways or recipe.ways, change.shots or recipe.shots
+        benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{ways}w{shots}s"
+        return dataclasses.replace(recipe, benchmark=benchmark, ways=ways, shots=shots, **change.fields).check()
+
+    def quick(self, plain: FewShotRecipe, iterations: int) -> Fields:
+        # The single task of ProtoNet and MetaOptNet would leave a core idle.
+        return {
+            "meta_batch": max(plain.meta_batch, 2),
+            "lr_factors": ((iterations * 3 // 4, 0.3),),
+            "val_tasks": 50,
+            "test_tasks": 400,
+        }
+
+    def build(self, recipe: FewShotRecipe, seed: int, place: Place) -> Built:
+        return build(recipe, seed, place)
+
+    def cost(self, recipe: FewShotRecipe, place: Place) -> list[tuple[str, str]]:
+        return cost_rows(recipe, place)
+
+
+FEW_SHOT = FewShotWorld()

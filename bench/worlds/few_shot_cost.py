@@ -1,0 +1,62 @@
+"""What a recipe of few-shot images costs, from the operations that `few_shot_flops` counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from bench.recipes.recipe import FewShotRecipe
+from bench.text import bytes_text, duration, flops_text, tasks_text
+from bench.worlds.few_shot_flops import blocks_of, cost, speed, tasks_at_once
+from bench.worlds.world import Place
+from vision import DATASETS
+from vision.data.archive import readable
+from vision.data.source import DataError
+
+
+def cost_rows(recipe: FewShotRecipe, place: Place) -> list[tuple[str, str]]:
+    """What `describe` says of the cost: (what, how much)."""
+    one, workers = cost(recipe), place.workers
+    first = cost(dataclasses.replace(recipe, first_order=True)).task_bytes
+    validations = math.ceil(recipe.iterations / recipe.val_every)
+    parts = {
+        "training": recipe.iterations * recipe.meta_batch * one.task_flops,
+        "validation": validations * recipe.val_tasks * one.episode_flops,
+        "test": recipe.tests * one.episode_flops,
+    }
+    total = sum(parts.values())
+    rate, peak = speed(recipe, workers, place.chunk)
+    blocks = blocks_of(recipe, workers)
+    iteration = recipe.meta_batch * one.task_flops
+    shares = ", ".join(f"{name} {100 * part / max(total, 1):.0f}%" for name, part in parts.items())
+    memory = f"{bytes_text(one.task_bytes)} a task"
+    if one.task_bytes > first:
+        memory += f" (first order would keep {bytes_text(first)})"
+    rows = [
+        ("learned parameters", f"{one.parameters:,}"),
+        (
+            "training iteration",
+            f"{tasks_text(recipe.meta_batch)} × {flops_text(one.task_flops)} = {flops_text(iteration)}",
+        ),
+        ("whole schedule", f"{flops_text(total)}: {shares}"),
+        ("memory of second order" if one.task_bytes > first else "memory of the backward pass", memory),
+    ]
+    for chunk in dict.fromkeys((place.chunk, 0, 1)):
+        n = tasks_at_once(recipe, workers, chunk)
+        rows.append((f"  with --chunk {chunk}", f"{bytes_text(n * one.task_bytes)}, {tasks_text(n)} at once"))
+    share = f"{blocks} × {workers.threads // blocks} core(s)" if workers.device == "cpu" else "the GPU"
+    rows += [
+        ("speed here", f"{rate / 1e9:.1f} GFLOP/s, {peak / 1e9:.1f} in matrix products; on {share}"),
+        ("time here", f"about {duration(total / rate / blocks)}"),
+        ("data", _data(recipe.dataset, place.root)),
+    ]
+    return rows
+
+
+def _data(name: str, root: Path) -> str:
+    try:
+        with readable():
+            return "present" if DATASETS[name].locate(root) else "absent: see `metabench data list`"
+    except DataError as error:
+        return f"damaged: {error}"

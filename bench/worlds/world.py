@@ -1,0 +1,106 @@
+"""What one world knows and the other does not: names, recipes, what they are built into, what they cost.
+
+Everything else in the harness asks a world's object and never which world it is (`bench.worlds.world_of`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from algorithms import LEARNERS, Workers
+from bench.distributed import Processes
+from bench.recipes.recipe import Fields, Recipe, RecipeError, unknown
+from bench.records.metric import Metric
+from bench.worlds.built import Built
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a recipe is built; none of it changes a result beyond rounding."""
+
+    root: Path
+    """Folder of the data sets."""
+    cache: Path
+    """Folder of what is derived from them."""
+    processes: Processes
+    workers: Workers
+    chunk: int = 0
+    """Tasks carried at once; 0 for as many as the device likes."""
+    compile: bool = False
+    """Fuse each training step into one compiled graph."""
+
+
+@dataclass(frozen=True)
+class Retest:
+    """What `evaluate` changes of a trained run's protocol; each field at its default leaves the recipe's."""
+
+    ways: int = 0
+    shots: int = 0
+    environment: str = ""
+    fields: Fields = field(default_factory=dict)
+    """Changes that both worlds have: test_tasks, test_steps, schedule."""
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+class World(ABC, Generic[R]):
+    """One of the two worlds; its objects are in `bench.worlds.WORLDS`."""
+
+    title: str
+    """In a heading, e.g. "control"."""
+    metric: Metric
+    recipe: type[R]
+    variants: Mapping[str, tuple[str, Fields]]
+    """Rows that are an algorithm with something changed: name -> (algorithm, changes)."""
+
+    @property
+    def algorithms(self) -> list[str]:
+        """Every name that `run` takes in this world."""
+        return [*LEARNERS, *self.variants]
+
+    @property
+    @abstractmethod
+    def benchmarks(self) -> Sequence[str]:
+        """The usual names."""
+
+    @abstractmethod
+    def has(self, benchmark: str) -> bool:
+        """Whether a benchmark of this name is of this world, usual or not."""
+
+    @abstractmethod
+    def resolve(self, algorithm: str, benchmark: str, schedule: str) -> R:
+        """The recipe of a row; raises RecipeError for a name that does not exist, with the nearest that does."""
+
+    def registered(self, recipe: R) -> None:
+        """Raise RecipeError where what a checkpoint's recipe names is no longer registered."""
+        if self.learner(recipe.algorithm) not in LEARNERS:
+            raise RecipeError(unknown("algorithm", recipe.algorithm, LEARNERS))
+
+    @abstractmethod
+    def flags(self, recipe: R, plain: R) -> None:
+        """Raise RecipeError for flags that this world cannot follow, given the recipe without any."""
+
+    @abstractmethod
+    def retested(self, recipe: R, change: Retest) -> R:
+        """The recipe tested under another protocol, and the benchmark that this is; raises RecipeError."""
+
+    @abstractmethod
+    def quick(self, plain: R, iterations: int) -> Fields:
+        """What makes a recipe a matter of seconds, for `quickstart`."""
+
+    @abstractmethod
+    def build(self, recipe: R, seed: int, place: Place) -> Built:
+        """Load the data or the environment, initialise the learner from the seed, and set up the outer step."""
+
+    @abstractmethod
+    def cost(self, recipe: R, place: Place) -> list[tuple[str, str]]:
+        """What running the recipe takes in this place: (what, how much)."""
+
+    def learner(self, algorithm: str) -> str:
+        """Name in `algorithms.LEARNERS` of an algorithm or a variant of one."""
+        return self.variants.get(algorithm, (algorithm, {}))[0]
