@@ -6,7 +6,9 @@ import dataclasses
 import inspect
 import os
 import re
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import torch
@@ -141,7 +143,7 @@ class Import:
     name: Name
     """Data set."""
     path: tyro.conf.Positional[Path]
-    """A file (zip, npz, npy, csv, pkl), a class folder, or a folder that holds such files."""
+    """A file (zip, tar, npz, npy, csv, pkl), a class folder, or a folder that holds such files."""
 
     def act(self) -> None:
         """Copy, and say what."""
@@ -151,6 +153,11 @@ class Import:
             _say(f"{self.name}: {done.images:,} images read; imported", done.files)
         if done.skipped:
             _say("there already, and the same:", done.skipped)
+        for note in done.notes:
+            say(f"note: {note}")
+        if done.left_out:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in kinds_of(done.left_out).most_common())
+            _say(f"left out, as no part of {self.name}: {kinds}", done.left_out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,6 +250,16 @@ def data(arguments: list[str]) -> int:
     return 0
 
 
-def _say(what: str, files: tuple[Path, ...] | list[Path]) -> None:
+def kinds_of(places: Iterable[str]) -> Counter[str]:
+    """How many there are of each kind: ".txt" by the ending in lower case, "folder", "file without an ending"."""
+    return Counter(
+        "folder" if place.endswith("/") else PurePosixPath(place).suffix.lower() or "file without an ending"
+        for place in places
+    )
+
+
+def _say(what: str, files: Sequence[Path | str], most: int = 10) -> None:
     # A name that is not UTF-8 cannot be printed as it is.
-    say("\n".join([what, *(f"  {os.fsencode(file).decode(errors='backslashreplace')}" for file in files)]))
+    lines = [f"  {os.fsencode(file).decode(errors='backslashreplace')}" for file in files[:most]]
+    more = [f"  … and {len(files) - most:,} more"] if len(files) > most else []
+    say("\n".join([what, *lines, *more]))

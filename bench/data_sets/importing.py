@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from vision.data.archive import readable
+from vision.data.archive import Inspected, beside, is_hidden, readable
 from vision.data.cache import sweep
 from vision.data.source import DataError, Source, full_path
 
@@ -43,8 +43,8 @@ class Importable(Source, Protocol):
     def pieces(self, folder: Path) -> list[Path]:
         """The files and folders in a folder that can be."""
 
-    def inspect(self, piece: Path) -> int:
-        """Read all of it: how many images; DataError where one is damaged."""
+    def inspect(self, pieces: Sequence[Path], there: Path) -> Inspected:
+        """Read all of these, as they would be beside what is in the folder `there`; DataError where they are wrong."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,14 @@ class Imported:
     """Images read in them."""
     skipped: tuple[Path, ...]
     """Files that were there already, byte for byte."""
+    left_out: tuple[str, ...]
+    """Places of what was found beside them, or in them, and is no part of the data set."""
+    notes: tuple[str, ...]
+    """What is odd, but not wrong."""
+
+
+DEPTH = 3
+"""Folders below the one that is given in which files are looked for, where it has none itself."""
 
 
 def import_files(source: Importable, path: Path, root: Path) -> Imported:
@@ -66,18 +74,33 @@ def import_files(source: Importable, path: Path, root: Path) -> Imported:
     with readable():
         if not path.exists():
             raise DataError(f"{path} does not exist. Give the file or folder with the data of {source.name}.")
-        pieces = [path] if source.accepts(path) else source.pieces(path)
-        counts = {piece: source.inspect(piece) for piece in pieces}
-        pieces = _distinct(piece for piece in pieces if counts[piece] or piece.suffix == ".csv")
+        found = _find(source, path)
+        read = source.inspect(found, target) if found else Inspected({})
+        pieces = _distinct(read.images)
         if not pieces:
             raise DataError(f"{path} has no images of {source.name} in it. {source.advice}")
         skipped = tuple(piece for piece in pieces if _in_place(piece, target))
+        left_out = [m.place for m in read.left_out if m.container in read.images and not m.is_hidden]
+        left_out += beside(path, read.images) if path.is_dir() and path not in read.images else []
     fresh = [piece for piece in pieces if piece not in skipped]
     try:
         files = _place(source, fresh, root) if fresh else ()
     except OSError as error:
         raise _explained(error, path, target) from error
-    return Imported(files, sum(counts[piece] for piece in pieces), skipped)
+    return Imported(files, sum(read.images[piece] for piece in pieces), skipped, tuple(left_out), read.notes)
+
+
+def _find(source: Importable, path: Path) -> list[Path]:
+    """What of a path is to be imported: itself, or what is in it, or in the folders nearest below."""
+    if source.accepts(path):
+        return [path]
+    folders = [path] if path.is_dir() else []
+    for _ in range(DEPTH):
+        if found := [piece for folder in folders for piece in source.pieces(folder)]:
+            return found
+        inner = (child for folder in folders for child in sorted(folder.iterdir()))
+        folders = [child for child in inner if child.is_dir() and not is_hidden(child.name)]
+    return []
 
 
 def _distinct(pieces: Iterable[Path]) -> list[Path]:

@@ -120,11 +120,12 @@ def import_data(name: str, path: Path, root: Path) -> Imported:
     that is there already is left alone if it is the same one.
 
     Args:
-        path: a file (zip, npz, npy, csv, pkl), a class folder, or a folder that holds such files.
+        path: a file (zip, tar, npz, npy, csv, pkl), a class folder, or a folder that holds such files.
 
     Raises:
-        DataError: nothing usable in path, a damaged image, two files of one name that differ, one that would not be
-            used beside those that are there, no room to write.
+        DataError: nothing usable in path, a damaged image, an image with two labels, classes that are not those of the
+            data set, a list that is needed and names images that are not there, two files of one name that differ, one
+            that would not be used beside those that are there, no room to write.
     """
     source = source_of(name)
     if not isinstance(source, Importable):
@@ -157,8 +158,9 @@ def verify(name: str, root: Path) -> Verified:
         if isinstance(source, Importable):
             recognised = dict(source.known).get(found.digest)
             extra = [piece for piece in source.pieces(root / source.folder) if piece not in files]
+            if extra:
+                source.inspect(extra, root / source.folder)
             for piece in extra:
-                source.inspect(piece)
                 notes += [source.remark(piece)] if isinstance(source, Remarking) else []
             files = files + extra
         return Verified(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from vision.data.archive import Member
 from vision.data.source import DataError, Pixels
 
 MAX_PIXELS = 4096 * 4096
@@ -122,12 +120,3 @@ def _on_white(picture: Image.Image, mode: str) -> Image.Image:
     elif picture.mode == "CMYK":
         picture = picture.convert("RGB")  # Pillow has no grey of CMYK
     return picture.convert(mode)
-
-
-def decode_all(members: Iterable[Member], *, channels: int) -> int:
-    """Decode images only to see that it can be done; how many there were."""
-    count = 0
-    for member in members:
-        decode(member.read(), member.place, channels=channels, size=28)
-        count += 1
-    return count

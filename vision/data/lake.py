@@ -18,6 +18,7 @@ from vision.data.decode import decode
 from vision.data.source import DataError, Indices, Pixels, missing
 
 FILE = "all_runs.zip"
+PLACES = ("one-shot-classification", "python/one-shot-classification")
 RUNS = WAYS = 20
 OFFICIAL = "0c788531e4335a0c2fcf80c1326e260ab463f6efb434b49932997344ff8e0a4d"
 """Digest of the images and labels of the official file."""
@@ -44,10 +45,24 @@ def lake_runs(root: Path, *, size: int = 28, resample: str = "lanczos") -> Runs:
     Raises:
         DataError: absent, damaged, or not 20 runs of 20 characters.
     """
-    path = root / "omniglot" / FILE
-    if not path.is_file():
-        raise missing("omniglot", path.parent, FILE, ADVICE)
+    path = find_runs(root / "omniglot")
+    if path is None:
+        raise missing("omniglot", root / "omniglot", FILE, ADVICE)
     return read_runs(path, size=size, resample=resample)[0]
+
+
+def is_runs(path: Path) -> bool:
+    """Whether this is the file of the runs, in any case."""
+    return path.name.lower() == FILE and path.is_file()
+
+
+def find_runs(folder: Path) -> Path | None:
+    """The file of the runs in a folder, or where the repository of the data set keeps it (`PLACES`)."""
+    for place in (folder, *(folder / name for name in PLACES)):
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if is_runs(path):
+                return path
+    return None
 
 
 def read_runs(path: Path, *, size: int = 28, resample: str = "lanczos") -> tuple[Runs, str]:

@@ -4,18 +4,18 @@ Vinyals et al., "Matching networks for one shot learning" (2016) made the set; R
 model for few-shot learning" (2017) the split everyone reports on: 64 / 16 / 20 classes (their text says 64 / 12 / 24).
 It goes around in three shapes, and whichever is in the folder is read:
 
-    {train,val,test}/<class>/<image>.jpg   as folders or in any number of zips, which are merged
-    images/ or a zip, and train.csv, val.csv, test.csv (filename,label)
+    {train,val,test}/<class>/<image>.jpg   as folders or in any number of zips and tars, which are merged
+    images/ or an archive, and train.csv, val.csv, test.csv (filename,label), beside it or in a folder beside it
     mini-imagenet-cache-{train,val,test}.pkl
 
-The class of an image decides its split (class ids come with the package); a folder or list that says otherwise is an
-error, not another split. Pixels of the usual 84 x 84 copies are taken as they are; any other size is resized (Lanczos).
+ImageNet's own layout, <class>/<image>.JPEG without folders of splits, is read too. The class of an image decides its
+split (class ids come with the package); a folder or list that says otherwise is an error, not another split. Pixels of
+the usual 84 x 84 copies are taken as they are; any other size is resized (Lanczos).
 """
 
 from __future__ import annotations
 
-import csv
-import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vision.data.archive import Member, choose, identity, read_file, walk
+from vision.data.archive import Inspected, Member, choose, identity, is_archive, is_hidden, walk
 from vision.data.cache import Item, cached, key_of
-from vision.data.decode import decode, decode_all
+from vision.data.decode import decode
+from vision.data.lists import Lists, Row, read_list
 from vision.data.pickles import read_cache
 from vision.data.source import (
     SPLITS,
@@ -47,7 +48,6 @@ ADVICE = (
     "{train,val,test}/<class>/*.jpg, or images with train.csv, val.csv, test.csv beside them, or "
     "mini-imagenet-cache-*.pkl), then `metabench data import mini-imagenet PATH`."
 )
-LIST_ADVICE = "Get the list of Ravi & Larochelle again."
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class MiniImageNet:
     def find(self, folder: Path) -> list[Path]:
         """The files and folders with its images and lists in a folder; the pickles where all three are there."""
         pickles = [folder / name for name in PICKLES if (folder / name).is_file()]
-        folders = [folder / name for name in (*SPLITS, "images") if (folder / name).is_dir()]
-        images = sorted(folder.glob("*.zip")) + folders
-        return images + _lists(folder) if images else pickles
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+        images = [path for path in entries if is_archive(path)] + [path for path in entries if _is_image_folder(path)]
+        return images + lists_in(folder) if images else pickles
 
     def locate(self, root: Path) -> list[Path]:
         """The same, under the data root."""
@@ -90,32 +90,54 @@ class MiniImageNet:
 
     def accepts(self, path: Path) -> bool:
         """Whether a file or folder of this name can be imported."""
-        if path.is_dir():
-            return path.name in (*SPLITS, "images")
-        return path.suffix == ".zip" or path.name in (*PICKLES, *(f"{split}.csv" for split in SPLITS))
+        return is_archive(path) or _is_image_folder(path) or path.name in PICKLES or is_list(path)
 
     def pieces(self, folder: Path) -> list[Path]:
         """What of a folder is worth importing."""
-        return [path for path in sorted(folder.iterdir()) if self.accepts(path)] if folder.is_dir() else []
+        if not folder.is_dir():
+            return []
+        found = [path for path in sorted(folder.iterdir()) if self.accepts(path) and not is_list(path)]
+        return found + lists_in(folder)
 
-    def inspect(self, piece: Path) -> int:
-        """Decode every image that has a class, by its folder or by a list beside the piece; how many (a list: none)."""
-        if piece.suffix == ".csv":
-            read_lists([piece])
-            return 0
-        if piece.suffix == ".pkl":
-            return sum(len(positions) for positions in read_cache(piece).classes.values())
-        lists = read_lists(_lists(piece.parent))
-        with walk([piece]) as members:
-            return decode_all([m for m in members if classify(m, lists) is not None], channels=3)
+    def inspect(self, pieces: Sequence[Path], there: Path) -> Inspected:
+        """Decode every image that has a class, by its folder or by a list: one of the pieces, or beside one, or there.
+
+        Raises:
+            DataError: an image that cannot be read, or of two classes; a class in another split than Ravi &
+                Larochelle's, or none of theirs; a list that is needed and names files that are not there.
+        """
+        given = [path for path in pieces if is_list(path)]
+        near = [path for folder in dict.fromkeys(path.parent for path in pieces) for path in lists_in(folder)]
+        lists = read_lists(given or near or lists_in(there))
+        pickles = {path: read_cache(path).classes for path in pieces if path.suffix == ".pkl"}
+        containers = [path for path in pieces if path not in (*given, *pickles)]
+        claims = {split: {row.label for row in lists if given and row.split == split} for split in SPLITS}
+        for path, classes in pickles.items():
+            claims[_split_of(path)] |= set(classes)
+        images = Counter({path: sum(map(len, classes.values())) for path, classes in pickles.items()})
+        left_out, by_list = list[Member](), False
+        with walk(containers) as members:
+            for member in members:
+                if (place := classify(member, lists)) is None:
+                    left_out.append(member)
+                    continue
+                by_list |= by_folder(member) is None
+                claims[place[0]].add(place[1])
+                decode(member.read(), member.place, channels=3, size=28)
+                images[member.container] += 1
+            absent = lists.missing(members) if given and containers else []
+        _check_claims(claims, pieces[0].parent)
+        notes = _absent(absent, len(lists), needed=by_list or not images)
+        needed = given or [path for path in near if by_list]
+        return Inspected(images | dict.fromkeys(needed, 0), left_out, notes)
 
     def census(self, root: Path) -> tuple[int, int] | None:
         """(classes, images) found, without decoding any; None for pickles, which must be read whole to be counted."""
         found = self.locate(root)
         if found[0].suffix == ".pkl":
             return None
-        lists = read_lists([path for path in found if path.suffix == ".csv"])
-        with walk(path for path in found if path.suffix != ".csv") as members:
+        lists = read_lists([path for path in found if is_list(path)])
+        with walk(path for path in found if not is_list(path)) as members:
             names = {(place[1], m.parts[-1]) for m in members if (place := classify(m, lists)) is not None}
         if not names:
             raise DataError(f"{self.name}: no image in {root / self.folder} has a class. {ADVICE}")
@@ -138,10 +160,10 @@ class MiniImageNet:
         return Dataset(self.name, images, indices, split_version=version, notes=notes_of(images, indices))
 
     def _files(self, found: Sequence[Path], cache: Path) -> ClassImages:
-        lists = read_lists([path for path in found if path.suffix == ".csv"])
-        with walk(path for path in found if path.suffix != ".csv") as members:
+        lists = read_lists([path for path in found if is_list(path)])
+        with walk(path for path in found if not is_list(path)) as members:
             chosen: dict[tuple[str, str], Member] = {}
-            claims: dict[str, set[str]] = {split: set() for split in SPLITS}
+            claims = {split: set[str]() for split in SPLITS}
             for member in members:
                 place = classify(member, lists)
                 if place is not None:
@@ -165,7 +187,7 @@ class MiniImageNet:
         items, claims = list[Item](), dict[str, set[str]]()
         for path in found:
             content = read_cache(path)
-            claims[path.stem.rsplit("-", 1)[1]] = set(content.classes)
+            claims[_split_of(path)] = set(content.classes)
             for name, positions in content.classes.items():
                 for rank, position in enumerate(positions):
                     image = content.images[position]
@@ -192,59 +214,98 @@ def ravi_larochelle() -> dict[str, list[str]]:
     return {split: ids for split, *ids in split_table("mini_imagenet_ravi_larochelle.txt")}
 
 
-def classify(member: Member, lists: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
-    """(split, class) of an image, from its folders or, failing that, from the CSV lists; None for other files."""
-    if not member.is_image:
-        return None
-    if len(member.parts) >= 3 and member.parts[-3] in SPLITS:
-        return member.parts[-3], member.parts[-2]
-    return lists.get(member.parts[-1])
-
-
-def _lists(folder: Path) -> list[Path]:
-    return [path for split in SPLITS if (path := folder / f"{split}.csv").is_file()]
-
-
-def read_lists(paths: Sequence[Path]) -> dict[str, tuple[str, str]]:
-    """Image name -> (split, class), from the lists train.csv, val.csv and test.csv (columns filename, label).
+def classify(member: Member, lists: Lists) -> tuple[str, str] | None:
+    """(split, class) of an image, from its folders or, failing that, from the lists; None for other files.
 
     Raises:
-        DataError: another header, no row, a row cut short, a stray quotation mark, or a class in two lists.
+        DataError: the folders and the lists, or two lists, give it different classes.
     """
-    lists: dict[str, tuple[str, str]] = {}
-    for path in paths:
-        # Strict: otherwise a quotation mark that nobody closes takes all lines after it for one name.
-        rows = csv.DictReader(io.StringIO(read_file(path).decode("utf-8-sig", errors="replace")), strict=True)
-        try:
-            for row in rows:
-                if not row.get("filename") or not row.get("label"):
-                    raise DataError(f"{path}, line {rows.line_num}: expected the columns filename,label. {LIST_ADVICE}")
-                lists[row["filename"]] = (path.stem, row["label"])
-        except csv.Error as error:
+    if not member.is_image:
+        return None
+    folder, row = by_folder(member), lists.find(member)
+    if folder and row and folder != (row.split, row.label):
+        raise DataError(
+            f"{member.place} lies in the folder of {folder[1]}, of {folder[0]}, and {row.place} says {row.label} of "
+            f"{row.split}: one image, two labels. Move it, or correct the list."
+        )
+    return folder or ((row.split, row.label) if row else None)
+
+
+def by_folder(member: Member) -> tuple[str, str] | None:
+    """(split, class) by the folders that an image lies in: {split}/{class}/, or {class}/ of one of the 100."""
+    if len(member.parts) >= 3 and member.parts[-3] in SPLITS:
+        return member.parts[-3], member.parts[-2]
+    name = member.parts[-2] if len(member.parts) >= 2 else ""
+    return (HOME[name], name) if name in HOME else None
+
+
+def _is_image_folder(path: Path) -> bool:
+    return (path.name in (*SPLITS, "images") or path.name in HOME) and path.is_dir()
+
+
+def is_list(path: Path) -> bool:
+    """Whether this is train.csv, val.csv or test.csv, in any case."""
+    return path.name.lower() in {f"{split}.csv" for split in SPLITS} and path.is_file()
+
+
+def lists_in(folder: Path) -> list[Path]:
+    """The lists in a folder or, where it has none, in one folder in it; train before val before test.
+
+    Raises:
+        DataError: lists in two such folders.
+    """
+    if not folder.is_dir():
+        return []
+    entries = sorted(folder.iterdir())
+    found = [path for path in entries if is_list(path)]
+    if not found:
+        inner = [path for path in entries if path.is_dir() and not (is_hidden(path.name) or _is_image_folder(path))]
+        found = [path for folder in inner for path in sorted(folder.iterdir()) if is_list(path)]
+        if len(parents := list(dict.fromkeys(path.parent for path in found))) > 1:
             raise DataError(
-                f"{path}: a stray quotation mark after line {rows.line_num} ({error}). {LIST_ADVICE}"
-            ) from error
-        if not any(split == path.stem for split, _ in lists.values()):
-            raise DataError(f"{path} names no image: expected rows of filename,label. {LIST_ADVICE}")
-    check_disjoint(
-        {path.stem: {label for split, label in lists.values() if split == path.stem} for path in paths},
-        "mini-imagenet (lists)",
-    )
-    return lists
+                f"There are lists in {parents[0]} and in {parents[1]}. Remove those that do not belong here."
+            )
+    return sorted(found, key=lambda path: SPLITS.index(path.stem.lower()))
+
+
+def read_lists(paths: Sequence[Path]) -> Lists:
+    """The lists train.csv, val.csv and test.csv (columns filename, label) as one.
+
+    Raises:
+        DataError: a list that cannot be read, an image with two labels, a class in two lists.
+    """
+    return Lists(row for path in paths for row in read_list(path, path.stem.lower()))
+
+
+def _split_of(pickle: Path) -> str:
+    return pickle.stem.rsplit("-", 1)[1]
+
+
+def _absent(rows: Sequence[Row], listed: int, *, needed: bool) -> tuple[str, ...]:
+    """A note on listed images that are not there; DataError where the lists are what gives images their class."""
+    if not rows:
+        return ()
+    name = "/".join(rows[0].parts)
+    what = f"{len(rows):,} of {listed:,} listed images are not there, the first {name} ({rows[0].place})"
+    if needed:
+        raise DataError(f"mini-imagenet: {what}. Get them, or take them from the list.")
+    return (what,)
 
 
 def _check_claims(claims: Mapping[str, set[str]], where: Path) -> None:
     """What the files say of the split must be what Ravi & Larochelle say."""
     check_disjoint(claims, f"mini-imagenet in {where}")
-    home = {name: split for split, names in ravi_larochelle().items() for name in names}
     for split, names in claims.items():
         for name in sorted(names):
-            if home.get(name) != split:
-                says = f"belongs to {home[name]}" if name in home else "is not one of its 100 classes"
+            if HOME.get(name) != split:
+                says = f"belongs to {HOME[name]}" if name in HOME else "is not one of its 100 classes"
                 raise DataError(
                     f"mini-imagenet in {where}: class {name} is given in {split}, but in the split of Ravi & "
                     f"Larochelle it {says}. Move or remove it."
                 )
 
+
+HOME = {name: split for split, names in ravi_larochelle().items() for name in names}
+"""Class id -> its split."""
 
 MINI_IMAGENET = MiniImageNet()

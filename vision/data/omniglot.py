@@ -28,10 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vision.data.archive import Member, choose, readable, walk
+from vision.data.archive import Inspected, Member, choose, is_archive, readable, walk
 from vision.data.cache import Item, cached, key_of, sweep
-from vision.data.decode import decode, decode_all
-from vision.data.lake import FILE, OFFICIAL, Runs, lake_runs, read_runs
+from vision.data.decode import decode
+from vision.data.lake import OFFICIAL, Runs, find_runs, is_runs, lake_runs, read_runs
 from vision.data.source import (
     SPLITS,
     ClassImages,
@@ -48,6 +48,8 @@ from vision.data.source import (
 __all__ = ["OMNIGLOT", "Omniglot", "Runs", "lake_runs", "vinyals"]
 
 PARTS = ("images_background", "images_evaluation")
+PLACES = ("omniglot-py", "python")
+"""Folders in which torchvision, and the repository of the data set, keep the parts."""
 ADVICE = (
     "`metabench data download omniglot` fetches it; or get images_background.zip and images_evaluation.zip from "
     "https://github.com/brendenlake/omniglot (folder python), then `metabench data import omniglot PATH`."
@@ -82,13 +84,14 @@ class Omniglot:
 
     @readable()
     def find(self, folder: Path) -> list[Path]:
-        """The zips and class folders with Omniglot's images in a folder, or in torchvision's ``omniglot-py`` in it."""
+        """The archives and class folders with Omniglot's images in a folder, or in one of `PLACES` in it."""
         found = []
-        for place in (folder, folder / "omniglot-py"):
+        for place in (folder, *(folder / name for name in PLACES)):
             files = sorted(place.iterdir()) if place.is_dir() else []
-            zips = [p for p in files if p.suffix == ".zip" and p.name != FILE]
+            archives = [p for p in files if is_archive(p) and not is_runs(p)]
             # torchvision leaves the zip beside the folder that it extracted: one of them is enough.
-            found += zips + [place / p for p in PARTS if (place / p).is_dir() and place / f"{p}.zip" not in zips]
+            packed = {p.name.lower().partition(".")[0] for p in archives}
+            found += archives + [place / p for p in PARTS if (place / p).is_dir() and p not in packed]
         return found
 
     def locate(self, root: Path) -> list[Path]:
@@ -113,25 +116,35 @@ class Omniglot:
 
     def accepts(self, path: Path) -> bool:
         """Whether a file or folder of this name can be imported."""
-        return (path.name in PARTS and path.is_dir()) or (path.suffix == ".zip" and path.is_file())
+        return (path.name in PARTS and path.is_dir()) or is_archive(path)
 
     def pieces(self, folder: Path) -> list[Path]:
         """What of a folder is worth importing: the images, and Lake's runs."""
-        runs = folder / FILE
-        return self.find(folder) + ([runs] if runs.is_file() else [])
+        runs = find_runs(folder)
+        return self.find(folder) + ([runs] if runs else [])
 
-    def inspect(self, piece: Path) -> int:
-        """Read and decode every image in a file or folder; how many there are."""
-        if piece.name == FILE:
-            return 2 * read_runs(piece)[0].labels.size
-        with walk([piece]) as members:
-            return decode_all([m for m in members if self.classify(m) is not None], channels=1)
+    def inspect(self, pieces: Sequence[Path], there: Path) -> Inspected:
+        """Read and decode every image in these files and folders."""
+        images, left_out = Counter[Path](), list[Member]()
+        for path in pieces:
+            if is_runs(path):
+                images[path] = 2 * read_runs(path)[0].labels.size
+        with walk([path for path in pieces if not is_runs(path)]) as members:
+            for member in members:
+                if self.classify(member) is not None:
+                    decode(member.read(), member.place, channels=1, size=self.size)
+                    images[member.container] += 1
+                else:
+                    left_out.append(member)
+        return Inspected({path: images[path] for path in pieces if images[path]}, left_out)
 
     def remark(self, piece: Path) -> str:
         """What a file beside the images is: Lake's runs, the official ones or others; "" for any other file."""
-        if piece.name != FILE:
+        if not is_runs(piece):
             return ""
-        return f"{FILE}: {'the official 20 runs' if read_runs(piece)[1] == OFFICIAL else 'not the official 20 runs'}"
+        return (
+            f"{piece.name}: {'the official 20 runs' if read_runs(piece)[1] == OFFICIAL else 'not the official 20 runs'}"
+        )
 
     def census(self, root: Path) -> tuple[int, int] | None:
         """(classes, images) found, without decoding any."""

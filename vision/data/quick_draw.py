@@ -27,9 +27,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.data.archive import identity
+from vision.data.archive import Inspected, identity
 from vision.data.cache import Item, cached, key_of
-from vision.data.source import SPLITS, ClassImages, DataError, Dataset, Pixels, check_scheme, missing, notes_of
+from vision.data.source import (
+    SPLITS,
+    ClassImages,
+    DataError,
+    Dataset,
+    Pixels,
+    check_scheme,
+    missing,
+    notes_of,
+)
 
 ADVICE = (
     "Get numpy_bitmap files (https://storage.googleapis.com/quickdraw_dataset/full/numpy_bitmap/<class>.npy, 345 of "
@@ -66,7 +75,8 @@ class QuickDraw:
 
     def find(self, folder: Path) -> list[Path]:
         """The first npz in a folder, else its numpy_bitmap files."""
-        return sorted(folder.glob("*.npz"))[:1] or sorted(folder.glob("*.npy"))
+        files = self.pieces(folder)
+        return [path for path in files if is_bundle(path)][:1] or files
 
     def locate(self, root: Path) -> list[Path]:
         """The same, under the data root."""
@@ -74,7 +84,7 @@ class QuickDraw:
 
     def accepts(self, path: Path) -> bool:
         """Whether a file of this name can be imported."""
-        return path.suffix in (".npz", ".npy") and path.is_file()
+        return path.suffix.lower() in (".npz", ".npy") and path.is_file()
 
     def pieces(self, folder: Path) -> list[Path]:
         """What of a folder is worth importing."""
@@ -91,14 +101,14 @@ class QuickDraw:
         _check_unique([_class_of(path) for path in found], f"{root / self.folder} holds two files")
         return found
 
-    def inspect(self, piece: Path) -> int:
-        """Read a file; how many drawings it has."""
-        return len(read_bundle(piece)[0] if piece.suffix == ".npz" else open_bitmap(piece))
+    def inspect(self, pieces: Sequence[Path], there: Path) -> Inspected:
+        """Read these files: every drawing of an npz, the size of a numpy_bitmap file."""
+        return Inspected({p: len(read_bundle(p)[0] if is_bundle(p) else open_bitmap(p)) for p in pieces})
 
     def census(self, root: Path) -> tuple[int, int] | None:
         """(classes, images) found: of a numpy_bitmap file, those that are taken."""
         found = self._found(root)
-        if found[0].suffix == ".npz":
+        if is_bundle(found[0]):
             images, _, classes = read_bundle(found[0])
             return len(classes), len(images)
         return len(found), sum(min(self.cap, len(open_bitmap(path))) for path in found)
@@ -115,9 +125,7 @@ class QuickDraw:
             raise missing(self.name, root / self.folder, "its drawings", ADVICE)
         most = self.samples if split == "20-samples" else self.cap
         images = (
-            self._bundle(found[0], split, most, cache)
-            if found[0].suffix == ".npz"
-            else self._bitmaps(found, most, cache)
+            self._bundle(found[0], split, most, cache) if is_bundle(found[0]) else self._bitmaps(found, most, cache)
         )
         enough = images.counts >= (self.samples if split == "20-samples" else 1)
         homes = np.array([split_of(name, seed) for name in images.names])
@@ -165,6 +173,11 @@ def split_of(name: str, seed: int) -> str:
     digest = hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     return "train" if place < 0.6 else "val" if place < 0.8 else "test"
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a file's name is that of an npz with all classes, not of one class's npy."""
+    return path.suffix.lower() == ".npz"
 
 
 def _class_of(path: Path) -> str:

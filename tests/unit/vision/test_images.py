@@ -187,7 +187,7 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr(info, "/etc/passwd")
     with (
-        pytest.raises(DataError, match=r"member 'a/link.png' is a symbolic link\. Refused"),
+        pytest.raises(DataError, match=r"member 'a/link.png' is a link or a device\. Refused"),
         walk([tmp_path / "evil.zip"]),
     ):
         pass

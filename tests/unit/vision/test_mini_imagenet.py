@@ -209,10 +209,10 @@ def test_a_corrupt_jpeg_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,class\na.jpg,n1\n", r"train.csv, line 2: expected the columns filename,label"),
+        ("picture,species\na.jpg,n1\n", r"train.csv, line 2: expected the columns filename,label"),
         ("filename,label\na.jpg\n", r"train.csv, line 2: expected the columns filename,label"),
-        ("filename,label\n", r"train.csv names no image: expected rows of filename,label\. Get the list"),
-        ("", r"train.csv names no image: expected rows of filename,label\. Get the list"),
+        ("filename,label\n", r"train.csv names no image: expected rows of filename,label\. Correct the list"),
+        ("", r"train.csv names no image: expected rows of filename,label\. Correct the list"),
         (
             'filename,label\na.jpg,n1\n"b.jpg,n1\n' + 20000 * "c.jpg,n1\n",
             r"train.csv: a stray quotation mark after line 2 \(field larger than field limit",
@@ -231,15 +231,24 @@ def test_bad_lists(tmp_path: Path, text: str, message: str) -> None:
 
 def test_a_list_with_every_name_quoted(tmp_path: Path) -> None:
     (tmp_path / "val.csv").write_text('"filename","label"\n"a.jpg","n1"\n')
-    assert read_lists([tmp_path / "val.csv"]) == {"a.jpg": ("val", "n1")}
+    (row,) = read_lists([tmp_path / "val.csv"])
+    assert row == (("a.jpg",), "val", "n1", "val.csv, line 2")
 
 
 def test_only_images_of_a_class_are_counted(tmp_path: Path) -> None:
     name = SPLITS["train"][0]
     path = save(tmp_path / "mini.zip", {f"train/{name}/1.jpg": JPEGS[0], "poster.jpg": JPEGS[1], "a/b/c.jpg": b"bad"})
-    assert MINI_IMAGENET.inspect(path) == 1
-    unpack(tmp_path, {"images/a.jpg": JPEGS[0], "images/b.jpg": JPEGS[1], "val.csv": b"filename,label\nb.jpg,n1\n"})
-    assert MINI_IMAGENET.inspect(tmp_path / "images") == 1
+    assert list(MINI_IMAGENET.inspect([path], tmp_path).images.values()) == [1]
+    unpack(
+        tmp_path,
+        {
+            "images/a.jpg": JPEGS[0],
+            "images/b.jpg": JPEGS[1],
+            "val.csv": f"filename,label\nb.jpg,{SPLITS['val'][0]}\n".encode(),
+        },
+    )
+    found = MINI_IMAGENET.inspect([tmp_path / "images"], tmp_path).images
+    assert found == {tmp_path / "images": 1, tmp_path / "val.csv": 0}
 
 
 def test_files_without_any_image_are_not_a_data_set(tmp_path: Path) -> None:
@@ -260,7 +269,7 @@ def test_images_of_another_data_set_are_not_imported(tmp_path: Path) -> None:
 def test_lists_that_overlap(tmp_path: Path) -> None:
     files = {"train.csv": b"filename,label\na.jpg,n1\n", "test.csv": b"filename,label\nb.jpg,n1\n"}
     unpack(tmp_path / "miniimagenet", {"images/a.jpg": JPEGS[0], **files})
-    with pytest.raises(DataError, match=r"mini-imagenet \(lists\): class n1 is in two splits, train and test"):
+    with pytest.raises(DataError, match=r"the lists: class n1 is in two splits, train and test"):
         load(tmp_path)
 
 

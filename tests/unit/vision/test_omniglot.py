@@ -251,7 +251,7 @@ def test_one_corrupt_png_is_named(root: Path, tmp_path: Path) -> None:
     name = list(members)[100]
     save(tmp_path / "omniglot" / "images_evaluation.zip", members | {name: members[name][:60]})
     with pytest.raises(
-        DataError, match=rf"images_evaluation.zip: {name.replace('(', '.').replace(')', '.')} is not a readable PNG"
+        DataError, match=rf"images_evaluation.zip: {name.replace('(', '.').replace(')', '.')} is not a readable picture"
     ):
         TINY.load(tmp_path, "random", cache=tmp_path / "cache")
 
@@ -343,7 +343,7 @@ def test_lake_runs_match_queries_to_support(tmp_path: Path) -> None:
             {"run02/class_labels.txt": b"run02/test/item01.png run02/training/class03.png"},
             "class_labels.txt: item02 has no class",
         ),
-        ({"run01/test/item01.png": b"broken"}, "all_runs.zip: run01/test/item01.png is not a readable PNG"),
+        ({"run01/test/item01.png": b"broken"}, "all_runs.zip: run01/test/item01.png is not a readable picture"),
     ],
 )
 def test_bad_runs(tmp_path: Path, change: dict[str, bytes | None], message: str) -> None:
@@ -352,7 +352,7 @@ def test_bad_runs(tmp_path: Path, change: dict[str, bytes | None], message: str)
     with pytest.raises(DataError, match=message):
         lake_runs(tmp_path)
     with pytest.raises(DataError, match=message):
-        OMNIGLOT.inspect(tmp_path / "omniglot" / "all_runs.zip")
+        OMNIGLOT.inspect([tmp_path / "omniglot" / "all_runs.zip"], tmp_path)
 
 
 def test_runs_are_told_apart_by_images_and_labels(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_runs_are_told_apart_by_images_and_labels(tmp_path: Path) -> None:
     digests = [read_runs(p)[1] for p in (path, repacked, relabelled, redrawn)]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
-    assert OMNIGLOT.inspect(path) == 800
+    assert list(OMNIGLOT.inspect([path], tmp_path).images.values()) == [800]
     assert OMNIGLOT.remark(path) == "all_runs.zip: not the official 20 runs"
     assert OMNIGLOT.remark(tmp_path / "images_background.zip") == ""
 

@@ -1,0 +1,141 @@
+"""Lists of pictures: CSV files that say which class, and perhaps which split, each picture is of.
+
+A list names a picture by as much of its path as its writer liked: ``x.jpg``, ``images/x.jpg``, ``/data/images/x.jpg``.
+A row means a picture where the shorter of the two paths is the end of the longer.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vision.data.archive import Member, read_file
+from vision.data.source import DataError, check_disjoint
+
+FILE_COLUMNS = ("filename", "file", "path", "image")
+LABEL_COLUMNS = ("label", "class")
+SPLIT_COLUMNS = ("split",)
+ADVICE = "Correct the list, or get it again."
+
+
+class Row(NamedTuple):
+    """What a list says of one picture."""
+
+    parts: tuple[str, ...]
+    """Its path as far as the list gives it, without leading "/", "." and ".."."""
+    split: str
+    """The split of its class; "" where the list does not say."""
+    label: str
+    place: str
+    """The list and line, for a message."""
+
+
+class Lists:
+    """Rows of one or several lists, found by the path of a picture.
+
+    Raises:
+        DataError: a picture under two labels or in two splits, a class in two splits.
+    """
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._rows: dict[tuple[str, ...], Row] = {}
+        self._longer: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows:
+            other = self._rows.setdefault(row.parts, row)
+            _check_agree(row, other, "/".join(row.parts))
+            if other is row:
+                for start in range(1, len(row.parts)):
+                    self._longer.setdefault(row.parts[start:], []).append(row)
+        splits: dict[str, set[str]] = {}
+        for row in self._rows.values():
+            if row.split:
+                splits.setdefault(row.split, set()).add(row.label)
+        check_disjoint(splits, "the lists")
+
+    def matches(self, member: Member) -> list[Row]:
+        """The rows that mean this picture."""
+        ends = (member.parts[start:] for start in range(len(member.parts)))
+        return [self._rows[end] for end in ends if end in self._rows] + self._longer.get(member.parts, [])
+
+    def find(self, member: Member) -> Row | None:
+        """What the lists say of this picture; None where they do not know it. DataError where they say two things."""
+        found = self.matches(member)
+        for other in found[1:]:
+            _check_agree(other, found[0], member.place)
+        return found[0] if found else None
+
+    def missing(self, members: Iterable[Member]) -> list[Row]:
+        """The rows that mean none of these pictures, in the order of the lists."""
+        there = {row for member in members for row in self.matches(member)}
+        return [row for row in self._rows.values() if row not in there]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+
+def _check_agree(row: Row, other: Row, what: str) -> None:
+    if (row.split, row.label) != (other.split, other.label):
+        raise DataError(
+            f"{what} is {_says(row)} ({row.place}), and {_says(other)} ({other.place}): one picture, two labels. "
+            f"{ADVICE}"
+        )
+
+
+def _says(row: Row) -> str:
+    return f"{row.label} of {row.split}" if row.split else row.label
+
+
+def read_list(path: Path, split: str = "") -> list[Row]:
+    """The rows of a CSV with a column for the file, one for its label and perhaps one for the split.
+
+    Args:
+        split: of every row, where the file as a whole is of one split.
+
+    Raises:
+        DataError: another header, no row, a row cut short, a stray quotation mark.
+    """
+    # Strict: otherwise a quotation mark that nobody closes takes all lines after it for one name.
+    text = read_file(path).decode("utf-8-sig", errors="surrogateescape")
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    rows = list[Row]()
+    try:
+        file, label, own = (_column(reader.fieldnames or (), n) for n in (FILE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
+        for given in reader:
+            row = Row(
+                _parts(_cell(given, file)),
+                split or _cell(given, own),
+                _cell(given, label),
+                f"{path.name}, line {reader.line_num}",
+            )
+            # DictReader keeps what is beyond the header under None: a name with a comma and no quotation marks.
+            if not row.parts or not row.label or None in given:
+                raise DataError(f"{path}, line {reader.line_num}: expected the columns filename,label. {ADVICE}")
+            rows.append(row)
+    except csv.Error as error:
+        raise DataError(f"{path}: a stray quotation mark after line {reader.line_num} ({error}). {ADVICE}") from error
+    if not rows:
+        raise DataError(f"{path} names no image: expected rows of filename,label. {ADVICE}")
+    return rows
+
+
+def _column(header: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first column of the header that is called so, in any case."""
+    return next((column for name in names for column in header if column.strip().lower() == name), None)
+
+
+def _cell(row: Mapping[str, str | None], column: str | None) -> str:
+    return ((row.get(column) if column is not None else None) or "").strip()
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """A path as a list gives it, of any system, from where it no longer climbs."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    while ".." in parts:
+        parts = parts[parts.index("..") + 1 :]
+    return tuple(parts)
