@@ -6,8 +6,10 @@ import dataclasses
 import inspect
 import os
 import re
+import signal
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -246,8 +248,23 @@ def data(arguments: list[str]) -> int:
     command: ListData | Download | Import | Verify | Preview = tyro.cli(
         Verb, args=arguments, prog="metabench data", description="List, get, check and look at data sets."
     )
-    command.act()
+    with _terminated():
+        command.act()
     return 0
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """A scope in which SIGTERM ends the command as an error does: what it was writing is taken back."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def kinds_of(places: Iterable[str]) -> Counter[str]:

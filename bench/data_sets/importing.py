@@ -6,14 +6,13 @@ import errno
 import filecmp
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from vision.data.archive import Inspected, beside, is_hidden, readable
-from vision.data.cache import sweep
+from vision.data.cache import workspace
 from vision.data.source import DataError, Source, full_path
 
 
@@ -138,14 +137,12 @@ def _same(one: Path, other: Path) -> bool:
 def _place(source: Importable, pieces: Sequence[Path], root: Path) -> tuple[Path, ...]:
     """Copy pieces beside their place, then move them there; moved back if anything fails or one would not be used."""
     target = root / source.folder
-    target.mkdir(parents=True, exist_ok=True)
-    sweep(target)
     needed = set(source.locate(root))
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=target) as temporary:
+    with workspace(target, ".import-") as temporary:
         copies = []
         for i, piece in enumerate(pieces):
             # In a data root of its own: what is found there, and is then not found in the real one, something hides.
-            alone = Path(temporary, str(i))
+            alone = temporary / str(i)
             copies.append(alone / source.folder / piece.name)
             copies[-1].parent.mkdir(parents=True)
             _copy(piece, copies[-1])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -12,7 +12,7 @@ from bench.data_sets.importing import Importable, Imported, import_files
 from bench.figures.preview import preview
 from vision import DATASETS
 from vision.data.archive import readable
-from vision.data.cache import sweep
+from vision.data.cache import workspace
 from vision.data.source import DataError, Source, cache_root, suggest
 
 __all__ = [
@@ -141,17 +141,16 @@ def verify(name: str, root: Path) -> Verified:
     """
     source, began = source_of(name), time.perf_counter()
     cache = cache_root()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        sweep(cache)
-        temporary = tempfile.TemporaryDirectory(prefix=".verify-", dir=cache)
-    except OSError as error:
-        raise DataError(
-            f"The cache folder {cache} cannot be written ({error}). Set METABENCH_CACHE to another."
-        ) from error
-    with temporary as scratch, readable():
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(workspace(cache, ".verify-"))
+        except OSError as error:
+            raise DataError(
+                f"The cache folder {cache} cannot be written ({error}). Set METABENCH_CACHE to another."
+            ) from error
+        stack.enter_context(readable())
         # A source's last scheme is the one that takes the most of its images.
-        data = source.load(root, source.splits[-1], cache=Path(scratch))
+        data = source.load(root, source.splits[-1], cache=scratch)
         found = data.images
         recognised: str | None = ""
         files, notes = source.locate(root), [data.notes]

@@ -9,14 +9,15 @@ built again: the cache can be deleted at any time.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -29,9 +30,11 @@ FORMAT = 1
 CHECKED_BYTES = 64 * 2**20
 """An array up to this size has its pixels checked at every load (0.05 s); a larger one only its size and index."""
 ABANDONED = 24 * 3600
-"""Seconds after which a temporary folder is taken to be left by a process that was killed."""
+"""Seconds after which a temporary folder without a lock is taken to be left by a process that was killed."""
 TEMPORARY = (".building-", ".verify-", ".import-", ".download-")
 """How the names of temporary folders begin, here and in the data root."""
+LOCK = "lock"
+"""The file in a temporary folder that is locked for as long as the process that works there lives."""
 
 
 class Item(NamedTuple):
@@ -95,10 +98,8 @@ def cached(
             f"{name}: its files hold no images of any class. See `metabench data list` for how to get them."
         )
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        sweep(cache)
-        with tempfile.TemporaryDirectory(prefix=".building-", dir=cache, ignore_cleanup_errors=True) as temporary:
-            draft = Path(temporary) / "entry"
+        with workspace(cache, ".building-") as temporary:
+            draft = temporary / "entry"
             draft.mkdir()
             _write(draft, todo, decode, shape)
             ours = _open(draft, shape)
@@ -178,12 +179,54 @@ def _publish(draft: Path, entry: Path, shape: tuple[int, int, int]) -> ClassImag
     raise DataError(f"{entry} is damaged and cannot be replaced. Delete it.")
 
 
+@contextmanager
+def workspace(folder: Path, prefix: str) -> Iterator[Path]:
+    """A temporary folder in a folder, which is made if need be; what killed processes left there is deleted first.
+
+    Args:
+        prefix: one of `TEMPORARY`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True) as temporary,
+        ExitStack() as s,
+    ):
+        # Without locks, as on some network disks, the age of the folder has to do.
+        with suppress(OSError):
+            s.enter_context(_locked(Path(temporary)))
+        yield Path(temporary)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with open(folder / ".lock", "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.replace(folder / ".lock", folder / LOCK)  # once it is locked: a sweep sees no lock, or one that is held
+        yield
+
+
 def sweep(folder: Path) -> None:
     """Delete the temporary folders that killed processes left in a folder."""
     for old in (path for prefix in TEMPORARY for path in folder.glob(f"{prefix}*")):
-        with suppress(OSError):
-            if time.time() - old.stat().st_mtime > ABANDONED:
+        with suppress(OSError), _abandoned(old) as abandoned:
+            if abandoned:
                 shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _abandoned(temporary: Path) -> Iterator[bool]:
+    """Whether nobody works in a temporary folder any more; nobody else finds that out meanwhile."""
+    lock = temporary / LOCK
+    if not lock.exists():
+        yield time.time() - temporary.stat().st_mtime > ABANDONED
+        return
+    with open(lock, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError where it is held
+        yield True
 
 
 def _open(entry: Path, shape: tuple[int, int, int]) -> ClassImages | None:

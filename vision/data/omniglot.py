@@ -19,7 +19,6 @@ picture, where Pillow takes the nearest pixel instead: ``Omniglot(resample="near
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from vision.data.archive import Inspected, Member, choose, is_archive, readable, walk
-from vision.data.cache import Item, cached, key_of, sweep
+from vision.data.cache import Item, cached, key_of, workspace
 from vision.data.decode import decode
 from vision.data.lake import OFFICIAL, Runs, find_runs, is_runs, lake_runs, read_runs
 from vision.data.source import (
@@ -104,13 +103,11 @@ class Omniglot:
 
         target = root / self.folder
         try:
-            target.mkdir(parents=True, exist_ok=True)
-            sweep(target)
-            with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as temporary:
+            with workspace(target, ".download-") as temporary:
                 for background in (True, False):
                     Remote(temporary, background=background, download=True)
                 for part in PARTS:
-                    shutil.move(Path(temporary, "omniglot-py", f"{part}.zip"), target / f"{part}.zip")
+                    shutil.move(temporary / "omniglot-py" / f"{part}.zip", target / f"{part}.zip")
         except (OSError, RuntimeError) as error:
             raise DataError(f"omniglot could not be downloaded into {target} ({error}). {ADVICE}") from error
 

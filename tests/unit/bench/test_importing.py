@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,6 +19,7 @@ from PIL import Image
 from bench.cli.main import main
 from bench.data_sets.verbs import import_data
 from vision import DATASETS
+from vision.data.cache import sweep
 from vision.data.mini_imagenet import MINI_IMAGENET, ravi_larochelle
 from vision.data.omniglot import OMNIGLOT, PARTS
 from vision.data.quick_draw import QUICK_DRAW
@@ -321,3 +326,33 @@ def test_upper_case_drawings_and_files_below(tmp_path: Path) -> None:
     done = import_data("quick-draw", tmp_path / "a", tmp_path / "root")
     assert (done.images, [path.name for path in done.files]) == (60, ["cat.NPY", "dog.npy"])
     assert QUICK_DRAW.census(tmp_path / "root") == (2, 60)
+
+
+# ---- killed half way
+
+SLOW = """
+import shutil, sys, time
+from bench.cli.main import main
+def slow(*_):
+    print("copying", flush=True)
+    time.sleep(60)
+shutil.copy2 = slow
+sys.exit(main(["data", "import", "omniglot", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_import_leaves_nothing_that_stays(kill: int, tmp_path: Path) -> None:
+    part = zipped(tmp_path / f"{PARTS[0]}.zip", omniglot(PARTS[0]))
+    target = tmp_path / "root" / "omniglot"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "METABENCH_DATA": str(tmp_path / "root")}
+    with subprocess.Popen([sys.executable, "-c", SLOW, str(part)], env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"copying\n"
+        sweep(target)
+        assert [path.name[:8] for path in target.iterdir()] == [".import-"], "that of a living process stays"
+        process.send_signal(kill)
+        assert process.wait(30) == (143 if kill == signal.SIGTERM else -kill)
+    assert [path.name[:8] for path in target.iterdir()] == ([] if kill == signal.SIGTERM else [".import-"])
+    import_data("omniglot", part, tmp_path / "root")
+    assert [path.name for path in target.iterdir()] == [f"{PARTS[0]}.zip"]
