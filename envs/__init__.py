@@ -13,6 +13,10 @@ import math
 import re
 from typing import Any
 
+# isort: off
+import envs.opengl  # noqa: F401 - before anything else imports MuJoCo
+
+# isort: on
 from envs.navigation import CORNERS, Navigation
 from envs.registration import MetaEnv, MetaVectorEnv, gymnasium_id, register_all
 from envs.robots.ant import WHOLE, AntDirection, AntForwardBackward, AntGoal, AntVelocity

@@ -6,104 +6,17 @@ it took. Needs a headless OpenGL: EGL, or OSMesa's software renderer.
 
 from __future__ import annotations
 
-import functools
-import importlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
 from algorithms.learner import Learner, partway
 from algorithms.network import Params
+from envs.camera import Camera, Picture
+from envs.opengl import CannotDraw
 from envs.robots.physics import Physics
 from envs.suite import Control, Tasks
-
-Picture = NDArray[np.uint8]
-BACK_ENDS = ("egl", "osmesa", "glfw")
-PROBE = """
-import importlib, os, sys, warnings
-try:
-    kind = importlib.import_module("mujoco." + sys.argv[1]).GLContext
-    warnings.simplefilter("error")  # glfw goes on without a window
-    kind(8, 8).make_current()
-except Exception as error:
-    print(error, flush=True)
-    os._exit(1)
-"""
-
-DISTANCE = 3.5
-"""Of the camera, m."""
-
-
-class CannotDraw(RuntimeError):
-    """There is nothing to draw with, or nothing that could be drawn."""
-
-
-@functools.cache
-def context_kind() -> Any:
-    """A class of OpenGL contexts that works here: what MUJOCO_GL names, else EGL, else OSMesa.
-
-    Each is tried in a process of its own, since a failure would leave this one unable to try the other.
-    """
-    named = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if named and named not in BACK_ENDS:
-        raise CannotDraw(f"MUJOCO_GL is {named!r}; to draw, set it to egl, osmesa or glfw, or to nothing")
-    tried = []
-    for name in [named] if named else ["egl", "osmesa"]:
-        settings = {k: v for k, v in os.environ.items() if k != "PYOPENGL_PLATFORM"} | {"MUJOCO_GL": name}
-        done = subprocess.run([sys.executable, "-c", PROBE, name], env=settings, capture_output=True, text=True)
-        if done.returncode == 0:
-            os.environ.pop("PYOPENGL_PLATFORM", None)
-            return importlib.import_module(f"mujoco.{name}").GLContext
-        tried.append(f"{name}: {((done.stdout or done.stderr).strip().splitlines() or ['no answer'])[-1]}")
-    raise CannotDraw(
-        "no headless OpenGL to draw with; install one (Debian: apt-get install libegl1, or libosmesa6), "
-        f"or name another in MUJOCO_GL. Tried {'; '.join(tried)}"
-    )
-
-
-class Camera:
-    """Follows a robot from the side.
-
-    Args:
-        model: of the robot; pictures are of this one, or of one that looks the same.
-        width, height: of the pictures.
-
-    Raises:
-        CannotDraw: there is no headless OpenGL.
-    """
-
-    def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
-        self._context = context_kind()(width, height)
-        self._context.make_current()
-        self._scene = mujoco.MjvScene(model, maxgeom=1000)
-        self._drawer = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._drawer)
-        self._options, self._frame = mujoco.MjvOption(), mujoco.MjrRect(0, 0, width, height)
-        self._view = mujoco.MjvCamera()
-        self._view.type = mujoco.mjtCamera.mjCAMERA_TRACKING
-        self._view.trackbodyid = 1
-        self._view.distance, self._view.azimuth, self._view.elevation = DISTANCE, 90, -15
-
-    def shoot(self, model: mujoco.MjModel, data: mujoco.MjData) -> Picture:
-        """The robot as it is: (height, width, 3)."""
-        picture = np.empty((self._frame.height, self._frame.width, 3), np.uint8)
-        every = mujoco.mjtCatBit.mjCAT_ALL.value
-        mujoco.mjv_updateScene(model, data, self._options, None, self._view, every, self._scene)
-        mujoco.mjr_render(self._frame, self._scene, self._drawer)
-        mujoco.mjr_readPixels(picture, None, self._frame, self._drawer)
-        return picture[::-1]
-
-    def close(self) -> None:
-        """Give the context back."""
-        self._drawer.free()
-        self._context.free()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from bench.training import checkpoint
 from bench.worlds import Place
 from bench.worlds.control_build import build
 from envs.navigation import Navigation
-from envs.render import CannotDraw, films
+from envs.opengl import CannotDraw
+from envs.render import films
 from envs.suite import Control
 from vision.data.source import cache_root, data_root
 

@@ -13,6 +13,7 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -110,8 +111,8 @@ class Physics:
         threads: int = 0,
     ) -> None:
         first = model if isinstance(model, mujoco.MjModel) else model[0]
-        self.shape = shape
-        self.frame_skip = frame_skip
+        self.models, self.shape = model, shape
+        self.frame_skip, self.fields = frame_skip, fields
         self.stage = max([int(SENSORS[f][1]) for f in fields], default=int(mujoco.mjtStage.mjSTAGE_NONE))
         self.batch = batch.Batch(first, shape[0] * shape[1], threads or cores())
         if not isinstance(model, mujoco.MjModel):
@@ -122,6 +123,10 @@ class Physics:
         self._half_range = (high - low) / 2
         self._middle = (high + low) / 2
         self._warnings = self.batch.warning[:, DIVERGED, 1].sum(1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_of = (self.models, self.shape, self.frame_skip, self.fields, self.batch.nthread)
+        return _restored, (*made_of, self.batch.state.copy())
 
     def _view(self, name: str) -> Floats:
         bound = self.batch.bind(name)
@@ -160,3 +165,19 @@ class Physics:
         data = self.batch.get_data(i)
         mujoco.mj_forward(model, data)
         return model, data
+
+
+def _restored(
+    models: mujoco.MjModel | Sequence[mujoco.MjModel],
+    shape: tuple[int, int],
+    frame_skip: int,
+    fields: tuple[str, ...],
+    threads: int,
+    rows: Floats,
+) -> Physics:
+    """A copy that goes on as the original does."""
+    physics = Physics(models, shape, frame_skip, fields, threads)
+    physics.batch.state[:] = rows
+    physics.batch.forward(stage=physics.stage)
+    physics.batch.state[:] = rows  # of which the last call changed where the solver starts
+    return physics

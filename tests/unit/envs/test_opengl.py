@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.render import CannotDraw, context_kind
+from envs.opengl import CannotDraw, context_kind
 
 ROOT = Path(__file__).parents[3]
 STEP = """
