@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.leaderboard.protocol import UNSTATED
 from bench.leaderboard.published import Entry, PublishedError, load, read_yaml
-from bench.leaderboard.verdict import Verdict, verdict
+from bench.leaderboard.verdict import UNVERIFIED, Verdict, verdict
 from bench.records.rows import RefusedRecord, Row, read
 from bench.records.schema import file_name
 
@@ -54,6 +55,18 @@ class Line:
     figures: tuple[Figure, ...]
 
     @property
+    def reruns(self) -> tuple[float, ...]:
+        """What others measured with the same algorithm on the same benchmark and the same kind of network, ascending.
+
+        Their protocols may differ otherwise. What was not read in a text or a repository does not count.
+        """
+        if self.reference is None:
+            return ()
+        network = _network(self.reference, self.row.first["protocol"])
+        theirs = (e for e, _ in self.others if e.system and e.value is not None and e.verification not in UNVERIFIED)
+        return tuple(sorted(e.value for e in theirs if e.value is not None and _network(e, {}) in (network, UNSTATED)))
+
+    @property
     def name(self) -> str:
         """ "maml omniglot-5w1s short": under this an explanation is filed."""
         return _name(self.row)
@@ -87,9 +100,10 @@ def assemble(results: Path) -> Board:
         known = published.get(key, [])
         run.add(key)
         reference = _reference(row, known)
-        beside = tuple((other, verdict(row, other)) for other in known if other is not reference)
+        beside = tuple((other, verdict(row, other, rows)) for other in known if other is not reference)
         figures = tuple(_figures(results / "figures", row.records))
-        lines.append(Line(row, reference, verdict(row, reference), beside, explanations.get(_name(row), ""), figures))
+        found = verdict(row, reference, rows)
+        lines.append(Line(row, reference, found, beside, explanations.get(_name(row), ""), figures))
     rest = {(e.algorithm, e.benchmark): e for e in reversed(entries) if (e.algorithm, e.benchmark) not in run}
     not_run = sorted(rest.values(), key=lambda entry: _place(entry.algorithm, entry.benchmark))
     return Board(tuple(lines), tuple(not_run), tuple(speeds), tuple(refused))
@@ -121,6 +135,12 @@ def _figures(folder: Path, records: Iterable[Mapping[str, Any]]) -> Iterator[Fig
         content = path.read_bytes()
         if content.startswith((b"GIF87a", b"GIF89a")):
             yield Figure(record["seed"], path.name, content)
+
+
+def _network(entry: Entry, ours: Mapping[str, Any]) -> str:
+    """ "conv4" for "conv4-strided-64"; of ours where the source is silent, and empty for a policy."""
+    stated = entry.protocol.get("backbone", "")
+    return str(ours.get("backbone", stated) if stated == UNSTATED else stated).partition("-")[0]
 
 
 def _name(row: Row) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.leaderboard.board import Board, Line
 from bench.leaderboard.published import Entry
-from bench.leaderboard.text import adaptations, duration, one_line, ours, published, speed_rows
+from bench.leaderboard.text import adaptations, duration, one_line, ours, published, speed_rows, spread
 from bench.leaderboard.verdict import WORDS, Verdict
 from bench.records.metric import METRICS
 from bench.records.schema import file_name
@@ -25,9 +25,16 @@ INTRO = """\
 Written by `metabench report` from the records in [records/](records) and from [published.yaml](published.yaml); do not
 edit. Ours is the score on the test tasks, ± its 95 % interval over test tasks; where a row has several seeds, their
 95 % interval too. An accuracy is that after the last update, a return that after as many updates as the row says.
-Published is the number of the algorithm's own paper where it has one, ± as printed. The verdict compares protocol with
-protocol, and a number only where they agree. A schedule other than the paper's is labelled. The same with curves,
-filters and aggregate plots is in [leaderboard.html](leaderboard.html), a page to open in a browser.
+Published is the number of the algorithm's own paper where it has one, ± as printed; *others* is the range of what
+re-implementations by others reached with the same kind of network, and how many they are. A schedule other than the
+paper's is labelled. The same with curves, filters and aggregate plots is in [leaderboard.html](leaderboard.html), a
+page to open in a browser.
+
+The verdict compares protocol with protocol, and a number only where they agree. *Reproduced*: ours and the published
+number cannot be told apart by their intervals, which are narrow enough to tell the published one from one half-way
+down to what needs no learning (a guess, or the untrained policy). *Above* and *below*: they can. *No evidence*: ours
+does not beat what needs no learning, or its interval is too wide. *Protocol unstated*: the source leaves most of what
+decides open, or, for a number above, what the test task is.
 """
 
 
@@ -49,13 +56,16 @@ def markdown(board: Board) -> str:
 
 def embedded(readme: str, board: Board) -> str:
     """The README with the rows that have a record between its leaderboard marks; as it was if it has none."""
-    columns = ("algorithm", "benchmark", "ours", "published", "verdict", "schedule")
-    rows = ([cells[i] for i in (0, 1, 2, 3, 4, 6)] for cells in map(_cells, board.lines))
+    columns = ("algorithm", "benchmark", "ours", "published", "others", "verdict", "schedule")
+    rows = ([cells[i] for i in (0, 1, 2, 3, 4, 5, 7)] for cells in map(_cells, board.lines))
     before, opening, rest = readme.partition("<!-- leaderboard -->\n")
     _, closing, after = rest.partition("<!-- /leaderboard -->")
     if not opening or not closing:
         return readme
-    more = "\nWhy a row is below or not comparable, row by row: [results/leaderboard.md](results/leaderboard.md).\n"
+    more = (
+        "\n*Others* is the range of that many re-implementations by others. What the verdicts mean, and why each row "
+        "has its own: [results/leaderboard.md](results/leaderboard.md).\n"
+    )
     return before + opening + "\n" + table(columns, rows) + more + closing + after
 
 
@@ -70,7 +80,7 @@ def _world(heading: str, lines: Sequence[Line]) -> Iterator[str]:
     if not lines:
         yield "No record yet.\n"
         return
-    columns = ("algorithm", "benchmark", "ours", "published", "verdict", "why", "schedule", "seeds")
+    columns = ("algorithm", "benchmark", "ours", "published", "others", "verdict", "why", "schedule", "seeds")
     yield table(columns, (_cells(line) for line in lines))
 
 
@@ -81,6 +91,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         escape(first["benchmark"]),
         ours(line.row, line.verdict.measured),
         escape(published(line.reference)) if line.reference else "–",
+        spread(line.reruns),
         f"**{line.verdict.word}**",
         escape(line.verdict.reason),
         escape(f"{line.row.schedule}, {first['recipe']['iterations']} iterations"),

@@ -21,7 +21,7 @@ from bench.leaderboard.text import ours, published, speed_rows
 from bench.leaderboard.verdict import WORDS
 from bench.records.metric import METRICS
 
-SIGNS = dict(zip(WORDS, ("✓", "▼", "≠", "?", "○", "+"), strict=True))
+SIGNS = dict(zip(WORDS, ("✓", "(✓)", "▲", "(▲)", "▼", "(▼)", "∅", "≠", "?", "○", "+"), strict=True))
 """A shape for each verdict, beside its word and its colour."""
 
 WORLDS = {"accuracy": "images", "return": "control"}
@@ -148,7 +148,7 @@ def _scatter(lines: Sequence[Line]) -> Iterator[str]:
         points = [
             charts.Reproduction(
                 line.name, line.verdict.measured.mean, line.verdict.measured.ci95,
-                line.reference.value, line.reference.interval.half_width or 0.0, _style(line.verdict.word),
+                line.reference.value, line.reference.interval.ci95, _style(line.verdict.word),
             )
             for line in lines
             if line.row.first["metric"] == metric == (line.reference.metric if line.reference else None)
@@ -209,4 +209,6 @@ def _not_run(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _style(word: str) -> str:
-    return word.replace(" ", "-")
+    """CSS classes: "below unstated" for "below, protocol unstated"."""
+    word, _, more = word.partition(", protocol ")
+    return f"{word.replace(' ', '-')} {more}".strip()

@@ -2,12 +2,14 @@
 
 STYLE = """
 :root { color-scheme: light dark; --bg: #fff; --fg: #1b1b1f; --soft: #f1f2f5; --line: #c9ccd3; --faint: #5b606b;
-  --reproduced: #0072b2; --below: #b34700; --not-comparable: #8a4a78; --unverified: #7a6200; --neutral: #5b606b;
+  --reproduced: #0072b2; --above: #00724f; --below: #b34700; --no-evidence: #a03045; --not-comparable: #8a4a78;
+  --unverified: #7a6200; --neutral: #5b606b;
   --s0: #0072b2; --s1: #b34700; --s2: #00724f; --s3: #8a4a78; --s4: #7a6200;
   --s5: #2b6f8f; --s6: #a03045; --s7: #4d4d57; }
 @media (prefers-color-scheme: dark) { :root { --bg: #15171c; --fg: #e7e8ec; --soft: #20232a; --line: #434853;
-  --faint: #a5abb8; --reproduced: #6bb8ee; --below: #ff9a55; --not-comparable: #e0a3cd; --unverified: #e3c94f;
-  --neutral: #a5abb8; --s0: #6bb8ee; --s1: #ff9a55; --s2: #4fd0a5; --s3: #e0a3cd; --s4: #e3c94f;
+  --faint: #a5abb8; --reproduced: #6bb8ee; --above: #4fd0a5; --below: #ff9a55; --no-evidence: #ff8fa3;
+  --not-comparable: #e0a3cd; --unverified: #e3c94f; --neutral: #a5abb8;
+  --s0: #6bb8ee; --s1: #ff9a55; --s2: #4fd0a5; --s3: #e0a3cd; --s4: #e3c94f;
   --s5: #9ad7e8; --s6: #ff8fa3; --s7: #c9ccd3; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--bg); color: var(--fg);
@@ -25,7 +27,8 @@ th[aria-sort=descending] button::after { content: " \\25bc"; }
 .open::before { content: "\\25b8\\00a0"; } .open[aria-expanded=true]::before { content: "\\25be\\00a0"; }
 :focus-visible { outline: 3px solid var(--s0); outline-offset: 2px; }
 .verdict { white-space: nowrap; font-weight: 600; border-left: .35rem solid currentColor; padding-left: .4rem; }
-.reproduced { color: var(--reproduced); } .below { color: var(--below); }
+.reproduced { color: var(--reproduced); } .above { color: var(--above); } .below { color: var(--below); }
+.no-evidence { color: var(--no-evidence); } .verdict.unstated { border-left-style: dotted; }
 .not-comparable { color: var(--not-comparable); } .unverified-reference { color: var(--unverified); }
 .not-run, .no-published-number { color: var(--neutral); }
 .filters { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; } .filters label { display: grid; }

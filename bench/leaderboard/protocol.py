@@ -8,7 +8,8 @@ because each query then helps to normalise the others; elsewhere they too only m
 The length of training is no protocol field. A number that is reached in fewer iterations is reached; one that is not
 reached may only want more of them. A row with a short schedule is therefore a fair test and carries that label.
 
-What a source leaves unstated is assumed to be as here, and listed as assumed.
+What a source leaves unstated is assumed to be as here, and listed as assumed. Where that is most of what decides, or
+where a field of the task is among it, a verdict says so in its word.
 """
 
 from __future__ import annotations
@@ -65,6 +66,12 @@ FIELDS = {"accuracy": VISION_FIELDS, "return": CONTROL_FIELDS}
 NOTED = frozenset({"test_tasks", "selection"})
 """Fields that decide nothing."""
 
+TASK = frozenset({
+    "dataset", "split", "ways", "shots", "within_group_test", "rotations_test", "image_size", "episodes",
+    "environment", "observations", "goals", "horizon", "action_scaling", "rollouts",
+})  # fmt: skip
+"""Fields of what is asked of a learner at test, whatever the learner: two scores are on one scale where they agree."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -86,6 +93,18 @@ class Comparison:
     noted: tuple[Difference, ...] = ()
     assumed: tuple[str, ...] = ()
     """Fields that the source leaves unstated."""
+    deciding: tuple[str, ...] = ()
+    """Fields in which a difference is decisive."""
+
+    @property
+    def mostly_assumed(self) -> bool:
+        """Whether the source leaves more than half of what decides unstated."""
+        return 2 * len(set(self.deciding) & set(self.assumed)) > len(self.deciding)
+
+    @property
+    def task_assumed(self) -> bool:
+        """Whether the source leaves open what is asked at test, so that its score may be on another scale."""
+        return bool(TASK & set(self.assumed))
 
 
 def compare(ours: Mapping[str, Any], published: Mapping[str, Any], metric: str) -> Comparison:
@@ -94,15 +113,15 @@ def compare(ours: Mapping[str, Any], published: Mapping[str, Any], metric: str) 
     noted: list[Difference] = []
     assumed: list[str] = []
     transductive = "transductive" in (ours.get("norm"), published.get("norm"))
+    lenient = NOTED if transductive else NOTED | {"queries"}
     for field in FIELDS[metric]:
         theirs, mine = published.get(field, UNSTATED), ours.get(field, "not recorded")
         if UNSTATED in _parts(theirs):
             assumed.append(field)
-        if _same(field, mine, theirs):
-            continue
-        lenient = field in NOTED or (field == "queries" and not transductive)
-        (noted if lenient else decisive).append(Difference(field, mine, theirs))
-    return Comparison(tuple(decisive), tuple(noted), tuple(assumed))
+        if not _same(field, mine, theirs):
+            (noted if field in lenient else decisive).append(Difference(field, mine, theirs))
+    deciding = tuple(field for field in FIELDS[metric] if field not in lenient)
+    return Comparison(tuple(decisive), tuple(noted), tuple(assumed), deciding)
 
 
 def _same(field: str, mine: Any, theirs: Any) -> bool:

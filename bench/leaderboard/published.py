@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from bench.leaderboard.protocol import FIELDS, UNSTATED
+from bench.records.statistics import t975
 
 PUBLISHED = Path("results/published.yaml")
 KINDS = ("ci95", "std-over-seeds", "unstated", "none")
@@ -45,13 +46,23 @@ class Interval:
     seeds: int | None = None
     """Number of seeds, where kind is "std-over-seeds"."""
 
+    @property
+    def ci95(self) -> float:
+        """Half-width of the 95 % interval: of a standard deviation over n seeds Student's t · s / √n, infinite for one
+        seed; else as printed, and 0 where nothing is.
+        """
+        if self.half_width is None:
+            return 0.0
+        if self.seeds is None:
+            return self.half_width
+        return t975(self.seeds - 1) * self.half_width / math.sqrt(self.seeds) if self.seeds > 1 else math.inf
+
 
 class Point(NamedTuple):
-    """A score after some number of updates, in the number's own unit."""
+    """A score and the half-width of its interval, in its own unit."""
 
     value: float
     half_width: float
-    """Of the kind that the entry's interval has."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,8 @@ class Entry:
     value: float | None
     """None where the source prints curves only."""
     adaptation: tuple[Point, ...]
-    """The scores after 0, 1, 2 … updates, where the source has them; `value` is the one that the protocol names."""
+    """The scores after 0, 1, 2 … updates, where the source has them, with intervals of the same kind; `value` is the
+    one that the protocol names."""
     interval: Interval
     verification: str
     """One of `VERIFICATION`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.leaderboard.published import Entry
@@ -35,6 +35,13 @@ def published(entry: Entry) -> str:
     if entry.value is None:
         return f"curves only ({entry.cite}, {entry.table})"
     return f"{entry.value}{width}{after(entry.metric, entry.protocol.get('updates'))} ({entry.cite}, {entry.table})"
+
+
+def spread(values: Sequence[float]) -> str:
+    """ "44.42 to 48.3 (8)": the least and the largest of so many; a dash for none."""
+    if not values:
+        return "–"
+    return f"{min(values):g} to {max(values):g} ({len(values)})" if len(values) > 1 else f"{values[0]:g} (1)"
 
 
 def adaptations(row: Row, entry: Entry) -> Iterator[tuple[str, str, str]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, UNSTATED, VISION_FIELDS
-from bench.leaderboard.verdict import WORDS, verdict
+from bench.leaderboard.published import Point
+from bench.leaderboard.verdict import WORDS, judge, verdict
 from bench.records.rows import Row
 from tests.support.synthetic import control_record, entry, record
 
@@ -65,16 +67,94 @@ def test_the_order_of_fields_and_records_is_nothing(
     assert found.word in WORDS
 
 
+RANK = {"below": 0, "no evidence": 1, "reproduced": 2, "above": 3}
+SCORES = st.floats(-1000, 1000)
+WIDTHS = st.floats(0, 500)
+POINTS = st.builds(Point, SCORES, WIDTHS)
+FLOORS = st.one_of(st.none(), POINTS)
+
+
 @settings(max_examples=60, deadline=None)
 @given(low=MEANS, high=MEANS, others=protocols(), level=LEVELS, value=st.floats(0, 100), width=st.floats(0, 20))
 def test_a_higher_score_never_makes_it_worse(
     low: float, high: float, others: dict[str, Any], level: str, value: float, width: float
 ) -> None:
-    rank = {"below": 0, "reproduced": 1}
     reference = entry(value, width, verification=level, protocol=others)
-    worse, better = (verdict(Row((ours(m),)), reference).word for m in sorted([low, high]))
-    assert (worse in rank) == (better in rank)
-    assert rank.get(worse, 0) <= rank.get(better, 0)
+    found = (verdict(Row((ours(m),)), reference).word.partition(",")[0] for m in sorted([low, high]))
+    worse, better = found
+    assert (worse in RANK) == (better in RANK)
+    assert RANK.get(worse, 0) <= RANK.get(better, 0)
+
+
+@given(low=SCORES, high=SCORES, width=WIDTHS, published=POINTS, least=FLOORS)
+def test_the_order_of_scores_is_that_of_verdicts(
+    low: float, high: float, width: float, published: Point, least: Point | None
+) -> None:
+    worse, better = (judge(Point(m, width), published, least) for m in sorted([low, high]))
+    assert RANK[worse] <= RANK[better]
+
+
+@given(ours=POINTS, published=POINTS)
+def test_without_a_floor_either_number_may_be_the_other(ours: Point, published: Point) -> None:
+    """And mirrored scores get the mirrored word."""
+    mirror = {"below": "above", "above": "below", "reproduced": "reproduced"}
+    assert judge(published, ours, None) == mirror[judge(ours, published, None)]
+    turned = (Point(-p.value, p.half_width) for p in (ours, published))
+    assert judge(*turned, None) == mirror[judge(ours, published, None)]
+
+
+@given(ours=POINTS, published=POINTS, least=FLOORS, scale=st.floats(1e-3, 1e3), shift=SCORES)
+def test_the_unit_of_a_score_is_nothing(
+    ours: Point, published: Point, least: Point | None, scale: float, shift: float
+) -> None:
+    points = (ours, published) + (() if least is None else (least,))
+    assume(_clear(ours, published, least))
+    moved = [Point(scale * p.value + shift, scale * p.half_width) for p in points]
+    assert judge(moved[0], moved[1], moved[2] if least else None) == judge(ours, published, least)
+
+
+def _clear(ours: Point, published: Point, least: Point | None) -> bool:
+    """No comparison hangs on a rounding error."""
+    reach = math.hypot(ours.half_width, published.half_width)
+    close = [abs(ours.value - published.value) - reach]
+    if least is not None:
+        close += [
+            ours.value - least.value - math.hypot(ours.half_width, least.half_width),
+            (published.value - least.value) / 2 - reach,
+        ]
+    return min(map(abs, close)) > 1e-6
+
+
+@given(value=SCORES, gap=st.floats(0.1, 1.9), widths=st.tuples(st.floats(0.1, 500), st.floats(0.1, 500)))
+def test_independent_errors_add_in_quadrature(value: float, gap: float, widths: tuple[float, float]) -> None:
+    """Whichever of the two has which."""
+    assume(abs(gap - 1) > 1e-6)
+    one, other = widths
+    lower = value - gap * math.sqrt(one**2 + other**2)
+    expected = "reproduced" if gap < 1 else "below"
+    assert judge(Point(lower, one), Point(value, other), None) == expected
+    assert judge(Point(lower, other), Point(value, one), None) == expected
+
+
+@given(ours=POINTS, published=POINTS, least=POINTS)
+def test_no_word_of_success_without_a_lead_over_the_floor(ours: Point, published: Point, least: Point) -> None:
+    word = judge(ours, published, least)
+    if word in ("reproduced", "above"):
+        assert ours.value - least.value > max(ours.half_width, least.half_width)
+    if word == "reproduced":
+        half_way = (published.value + least.value) / 2
+        assert published.value > least.value
+        assert half_way - 1e-6 <= ours.value <= 2 * published.value - half_way + 1e-6
+    assert (word == "below") == (judge(ours, published, None) == "below")
+
+
+@given(ours=POINTS, published=POINTS, least=POINTS, factor=st.floats(0, 1))
+def test_a_narrower_floor_or_a_lower_one_takes_nothing_away(
+    ours: Point, published: Point, least: Point, factor: float
+) -> None:
+    before = judge(ours, published, least)
+    for easier in (Point(least.value, factor * least.half_width), Point(least.value - 1, least.half_width), None):
+        assert RANK[before] <= RANK[judge(ours, published, easier)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,16 +166,16 @@ def test_a_recalled_number_decides_nothing(mean: float, others: dict[str, Any], 
 
 @settings(max_examples=60, deadline=None)
 @given(mean=MEANS, value=st.floats(0, 100), level=LEVELS, width=st.floats(0, 20))
-def test_reproduced_means_ours_reaches_the_published_interval(
+def test_a_row_is_judged_by_its_interval_over_tasks_and_a_guess(
     mean: float, value: float, level: str, width: float
 ) -> None:
     row = Row((ours(mean),))
+    measured = row.measured
+    assert measured is not None
     found = verdict(row, entry(value, width, verification=level))
-    assert row.measured is not None
-    lead = row.measured.mean + row.measured.ci95 - (value - width)
-    assume(abs(lead) > 1e-9)
     if level != "memory":
-        assert found.word == ("reproduced" if lead > 0 else "below")
+        own = Point(measured.mean, measured.ci95)
+        assert found.word == judge(own, Point(value, width), Point(20.0, 0.0))
 
 
 @settings(max_examples=60, deadline=None)

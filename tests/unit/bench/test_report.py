@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.leaderboard.board import assemble
-from bench.leaderboard.markdown import code, escape, markdown
+from bench.leaderboard.markdown import code, embedded, escape, markdown
 from bench.leaderboard.report import report_command
 from bench.records.rows import read
 from bench.records.schema import file_name, sealed
@@ -62,18 +62,19 @@ def test_rows_hold_ours_published_verdict_and_links(results: Path) -> None:
         "omniglot-5w1s",
         "97.40 ± 0.16",
         "98.7 ± 0.4 (Finn et al. 2017, Table 1)",
+        "98.1 to 99.6 (3)",
         "**below**",
-        "1.30 lower, beyond both intervals (together ± 0.56); 2 protocol fields unstated",
+        "1.30 lower, beyond both intervals (together ± 0.43); 2 protocol fields unstated",
         "short, 4000 iterations",
         f"[0](records/{name})",
     ]
     assert paper[2] == "98.75 ± 0.08 (± 0.25 over 3 seeds)"  # t = 4.303, s = 0.1, √3
-    assert paper[4:7] == [
+    assert paper[5:8] == [
         "**reproduced**",
-        "0.05 above the published number; 2 protocol fields unstated",
+        "0.05 higher, within both intervals (together ± 0.41); 2 protocol fields unstated",
         "paper, 60000 iterations",
     ]
-    assert [text.split("]")[0] for text in paper[7].split(", ")] == ["[0", "[1", "[2"]
+    assert [text.split("]")[0] for text in paper[8].split(", ")] == ["[0", "[1", "[2"]
     assert (results / "records" / name).is_file()
 
 
@@ -82,8 +83,9 @@ def test_every_verdict_is_counted_and_explained(results: Path) -> None:
     text = page(results)
     assert "Verdicts: reproduced 1, below 3, unverified reference 1, not run " in text
     assert ", no published number 1.\n" in text
-    assert cells(results, "meta-sgd | omniglot-20w1s")[4] == "**unverified reference**"
-    assert cells(results, "metaoptnet | omniglot-5w1s")[3:6] == [
+    assert cells(results, "meta-sgd | omniglot-20w1s")[5] == "**unverified reference**"
+    assert cells(results, "metaoptnet | omniglot-5w1s")[3:7] == [
+        "–",
         "–",
         "**no published number**",
         "nothing is published for it",
@@ -330,25 +332,32 @@ def test_a_number_of_unknown_settings_stands_beside_each_row_that_it_names(tmp_p
         control_record("maml", "cheetah-dir", means=(-10.0, 100.0, 500.0)),
         control_record("maml", "cheetah-dir-2019", means=(-20.0, 200.0, 500.0)),
         control_record("maml", "cheetah-dir-pearl", means=(-20.0, 200.0, 500.0)),
+        control_record("untrained", "cheetah-dir-2019", means=(-20.0, -15.0)),
         control_record("oracle", "cheetah-dir", means=(400.0,)),
     )
     assert report(tmp_path) == 0
-    assert cells(tmp_path, "maml | cheetah-dir")[2:6] == [
+    stated = "9 protocol fields unstated, the horizon (here 100) among them"
+    assert cells(tmp_path, "maml | cheetah-dir")[2:7] == [
         "100.00 ± 19.43 after 1 update",
         "170.4 ± 21 std of 3 seeds (Raghu et al. 2020 (re-run), Table 2)",
-        "**below**",
-        "70.40 lower, beyond both intervals (together ± 40.43); 9 protocol fields unstated, the horizon (here 100) "
-        "among them; taken for granted: that the paper of 2019 used the settings of pytorch-maml-rl of 2020, which its "
-        "date makes unlikely",
+        "–",
+        "**below, protocol unstated**",
+        f"70.40 lower, beyond both intervals (together ± 55.67); {stated}; taken for granted: that the paper of 2019 "
+        "used the settings of pytorch-maml-rl of 2020, which its date makes unlikely",
     ]
-    assert cells(tmp_path, "maml | cheetah-dir-2019")[3:5] == [
+    assert cells(tmp_path, "maml | cheetah-dir-2019")[3:6] == [
         "170.4 ± 21 std of 3 seeds (Raghu et al. 2020 (re-run), Table 2)",
-        "**reproduced**",
+        "–",
+        "**reproduced, protocol unstated**",
     ]
-    assert "taken for granted" not in cells(tmp_path, "maml | cheetah-dir-2019")[5]
-    assert cells(tmp_path, "maml | cheetah-dir-pearl")[4:6] == ["**not comparable**", "the source prints curves only"]
-    assert cells(tmp_path, "oracle | cheetah-dir")[2:5] == [
+    assert cells(tmp_path, "maml | cheetah-dir-2019")[6].startswith(
+        "29.60 higher, within both intervals (together ± 55.67); 215.00 above untrained (together ± 27.48); 9 protocol"
+    )
+    assert "taken for granted" not in cells(tmp_path, "maml | cheetah-dir-2019")[6]
+    assert cells(tmp_path, "maml | cheetah-dir-pearl")[5:7] == ["**not comparable**", "the source prints curves only"]
+    assert cells(tmp_path, "oracle | cheetah-dir")[2:6] == [
         "400.00 ± 19.43 after 0 updates",
+        "–",
         "–",
         "**no published number**",
     ]
@@ -361,15 +370,38 @@ def test_a_number_of_unknown_settings_stands_beside_each_row_that_it_names(tmp_p
     assert "170.4" not in not_run
 
 
+def test_the_range_of_re_implementations_is_that_of_others_with_the_same_kind_of_network(tmp_path: Path) -> None:
+    """Not of the paper's own other tables, of deeper networks, or of what was not read."""
+    shutil.copy(PUBLISHED, tmp_path / "published.yaml")
+    names = ("protonet", "mini-imagenet-5w1s"), ("meta-sgd", "omniglot-5w1s"), ("anil", "mini-imagenet-5w5s")
+    write(tmp_path, *(record(*name, mean=0.5) for name in names))
+    assert report(tmp_path) == 0
+    # learn2learn, its issue 219, PaddleFSL, Chen et al., Lee et al., oscarknagg, yinboc, LibFewShot
+    assert cells(tmp_path, "protonet | mini-imagenet-5w1s")[4] == "43 to 53.47 (8)"
+    assert cells(tmp_path, "anil | mini-imagenet-5w5s")[4] == "61 to 63.2 (3)"
+    assert cells(tmp_path, "meta-sgd | omniglot-5w1s")[4] == "–"
+    (line, *_) = [line for line in assemble(tmp_path).lines if line.row.first["benchmark"] == "mini-imagenet-5w1s"]
+    assert line.reruns == (43.0, 44.42, 47.05, 48.0, 48.85, 49.1, 49.1, 53.47)
+    readme = embedded("<!-- leaderboard -->\n<!-- /leaderboard -->", assemble(tmp_path))
+    assert "| 49.42 ± 0.78 (Snell et al. 2017, Table 2) | 43 to 53.47 (8) | " in readme
+
+
 def test_a_published_adaptation_curve_stands_beside_ours(tmp_path: Path) -> None:
     shutil.copy(PUBLISHED, tmp_path / "published.yaml")
     own = {"environment": "cheetah-dir", "horizon": 200, "action_scaling": 1}
-    write(tmp_path, control_record("maml", "cheetah-dir-maml", means=(-40.0, 290.0, 310.0), protocol=own))
+    write(
+        tmp_path,
+        control_record("maml", "cheetah-dir-maml", means=(-40.0, 290.0, 310.0), protocol=own),
+        control_record("untrained", "cheetah-dir-maml", means=(-36.0, 23.0), spread=8.0, protocol=own),
+    )
     assert report(tmp_path) == 0
-    assert cells(tmp_path, "maml | cheetah-dir-maml")[2:5] == [
+    assert cells(tmp_path, "maml | cheetah-dir-maml")[2:7] == [
         "290.00 ± 19.43 after 1 update",
         "293.19 ± 17.23 after 1 update (Finn et al. 2017, Figure 5)",
+        "–",
         "**reproduced**",
+        "3.19 lower, within both intervals (together ± 25.97); 267.00 above untrained (together ± 19.61); 1 protocol "
+        "field unstated",
     ]
     assert [cells(tmp_path, str(k)) for k in range(4)] == [
         ["0", "-40.00 ± 19.43", "-50.69 ± 5.82"],
@@ -377,7 +409,7 @@ def test_a_published_adaptation_curve_stands_beside_ours(tmp_path: Path) -> None
         ["2", "310.00 ± 19.43", "313.48 ± 15.97"],
         ["3", "–", "315.65 ± 14.02"],
     ]
-    (curve,) = re.findall(
+    (curve, _) = re.findall(
         r'<svg[^>]*aria-label="Adaptation curve".*?</svg>', (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
     )
     assert re.findall(r"<title>(seed 0|published)</title>", curve) == ["seed 0", "published"]
@@ -454,7 +486,7 @@ def test_the_reference_is_the_papers_number_under_the_rows_protocol(tmp_path: Pa
     rows = [
         line.split(" | ") for line in page(tmp_path).splitlines() if line.startswith("| protonet | mini-imagenet-5w5s")
     ]
-    assert sorted((row[3], row[4]) for row in rows[:3]) == [
+    assert sorted((row[3], row[5]) for row in rows[:3]) == [
         ("65.77 ± 0.7 (Snell et al. 2017, Table 6)", "**below**"),
         ("68.2 ± 0.66 (Snell et al. 2017, Table 2)", "**below**"),
         ("68.2 ± 0.66 (Snell et al. 2017, Table 2)", "**not comparable**"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.leaderboard.protocol import CONTROL_FIELDS, Difference, compare
+from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, TASK, VISION_FIELDS, Difference, compare
 from bench.leaderboard.published import Entry, Interval
 from bench.leaderboard.verdict import WORDS, verdict
-from bench.records.rows import Row, summarise
+from bench.records.rows import summarise
 from bench.worlds import resolve
 from tests.support.synthetic import control_record, entry, half_width, protocol_of, record, row
 
@@ -28,16 +29,18 @@ def test_the_made_up_interval() -> None:
 @pytest.mark.parametrize(
     ("ours", "word", "reason"),
     [
-        (0.990, "reproduced", "0.30 above the published number"),
-        (0.987, "reproduced", "0.00 above the published number"),
-        (0.983, "reproduced", "0.40 lower, within both intervals (together ± 0.56)"),
-        (0.9815, "reproduced", "0.55 lower, within both intervals (together ± 0.56)"),
-        (0.981, "below", "0.60 lower, beyond both intervals (together ± 0.56)"),
-        (0.5, "below", "48.70 lower, beyond both intervals (together ± 0.56)"),
+        (0.9914, "above", "0.44 higher, beyond both intervals (together ± 0.43)"),
+        (0.9912, "reproduced", "0.42 higher, within both intervals (together ± 0.43)"),
+        (0.987, "reproduced", "0.00 higher, within both intervals (together ± 0.43)"),
+        (0.9828, "reproduced", "0.42 lower, within both intervals (together ± 0.43)"),
+        (0.9826, "below", "0.44 lower, beyond both intervals (together ± 0.43)"),
+        (0.5, "below", "48.70 lower, beyond both intervals (together ± 0.43)"),
     ],
 )
 def test_intervals_decide_where_the_protocols_agree(ours: float, word: str, reason: str) -> None:
-    found = verdict(row(record(mean=ours, spread=0.02 if ours < 0.99 else 0.005)), entry(98.7, 0.4))
+    """Ours has ± 0.16, the published number ± 0.40: √(0.16² + 0.40²) = 0.43, and not their sum of 0.56."""
+    mine = record(mean=ours)
+    found = verdict(row(mine), entry(98.7, 0.4))
     assert (found.word, found.reason) == (word, reason)
     assert found.comparison.decisive == ()
 
@@ -45,6 +48,25 @@ def test_intervals_decide_where_the_protocols_agree(ours: float, word: str, reas
 def test_a_number_printed_without_an_interval_is_exact() -> None:
     assert verdict(row(record(mean=0.9856)), entry(98.7, None)).word == "reproduced"
     assert verdict(row(record(mean=0.9853)), entry(98.7, None)).word == "below"
+    assert verdict(row(record(mean=0.9887)), entry(98.7, None)).word == "above"
+
+
+@pytest.mark.parametrize(("seeds", "ci95"), [(2, 4.4923), (3, 1.2421), (5, 0.6208)])
+def test_a_published_spread_over_seeds_becomes_the_interval_of_their_mean(seeds: int, ci95: float) -> None:
+    """t · 0.5 / √n with t = 12.706, 4.303 and 2.776."""
+    assert Interval(0.5, "std-over-seeds", seeds).ci95 == pytest.approx(ci95, abs=1e-4)
+    reference = entry(98.7, interval=Interval(0.5, "std-over-seeds", seeds))
+    reach = (ci95**2 + WIDTH**2) ** 0.5
+    assert verdict(row(record(mean=(98.7 - reach + 0.01) / 100)), reference).word == "reproduced"
+    assert verdict(row(record(mean=(98.7 - reach - 0.01) / 100)), reference).word == "below"
+
+
+def test_of_one_seed_nothing_is_known() -> None:
+    assert Interval(0.5, "std-over-seeds", 1).ci95 == math.inf
+    assert Interval(0.5, "ci95").ci95 == Interval(0.5, "unstated").ci95 == 0.5
+    assert Interval(None, "none").ci95 == 0.0
+    found = verdict(row(record(mean=0.987)), entry(98.7, interval=Interval(0.5, "std-over-seeds", 1)))
+    assert found.word == "no evidence"
 
 
 @pytest.mark.parametrize(
@@ -92,8 +114,41 @@ def test_queries_decide_only_under_transductive_normalisation() -> None:
 
 def test_what_the_source_leaves_open_is_assumed() -> None:
     found = verdict(row(), entry(protocol={"norm": "unstated", "backbone": "unstated"}))
-    assert (found.word, found.reason) == ("reproduced", "0.00 above the published number; 2 protocol fields unstated")
+    assert (found.word, found.reason) == (
+        "reproduced",
+        "0.00 higher, within both intervals (together ± 0.43); 2 protocol fields unstated",
+    )
     assert found.comparison.assumed == ("backbone", "norm")
+
+
+LEARNER = ("norm", "backbone", "train_ways", "train_shots", "train_steps", "test_steps", "second_order", "queries")
+"""Fields that make another learner, but no other task."""
+
+
+@pytest.mark.parametrize(("mean", "word"), [(0.999, "above"), (0.987, "reproduced"), (0.9, "below")])
+def test_a_source_that_is_mostly_silent_is_said_in_the_word(mean: float, word: str) -> None:
+    decisive = [f for f in VISION_FIELDS if f not in NOTED]
+    for silent in range(len(decisive) + 1):
+        # From the end: the fields of the task, which the word "above" asks for, come first in the order.
+        unstated = dict.fromkeys(sorted(decisive, key=lambda f: f in TASK)[:silent], "unstated")
+        found = verdict(row(record(mean=mean, spread=0.001)), entry(protocol=unstated))
+        # Under a norm that the source does not state queries decide all the same: ours is transductive.
+        mostly = silent > len(decisive) / 2 or (word == "above" and bool(TASK & set(unstated)))
+        assert found.word == word + (", protocol unstated" if mostly else "")
+        assert found.comparison.mostly_assumed is (silent > len(decisive) / 2)
+
+
+@pytest.mark.parametrize("field", sorted(TASK & set(VISION_FIELDS)))
+def test_a_number_that_is_too_good_is_no_better_one_where_the_task_is_open(field: str) -> None:
+    open_task = entry(98.7, 0.4, protocol={field: "unstated"})
+    assert verdict(row(record(mean=0.999)), open_task).word == "above, protocol unstated"
+    assert verdict(row(record(mean=0.987)), open_task).word == "reproduced"
+    assert verdict(row(record(mean=0.9)), open_task).word == "below"
+
+
+@pytest.mark.parametrize("field", LEARNER)
+def test_it_is_one_where_only_the_learner_is(field: str) -> None:
+    assert verdict(row(record(mean=0.999)), entry(98.7, 0.4, protocol={field: "unstated"})).word == "above"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +188,7 @@ def test_words_without_a_comparison() -> None:
     )
     returns = entry(metric="return", protocol={})
     assert verdict(row(), returns).reason == "published is a return, this run measured an accuracy"
-    assert len(set(WORDS)) == 6
+    assert len(set(WORDS)) == 11
 
 
 @pytest.mark.parametrize("mean", [0.5, 0.999])
@@ -196,25 +251,31 @@ def test_the_interval_over_seeds_is_students_for_any_number_of_them(seeds: int, 
     assert summarise(made, 100.0).seeds_ci95 == pytest.approx(t * spread / seeds**0.5, rel=1e-6)
 
 
-def test_the_published_spread_over_seeds_is_taken_as_printed() -> None:
-    spread = Interval(0.5, "std-over-seeds", 3)
-    reference: Entry = entry(98.7, interval=spread)
-    found: Row = row(record(mean=0.981))
-    assert verdict(found, reference).word == "reproduced"
-    assert verdict(row(record(mean=0.980)), reference).word == "below"
-
-
 CONTROL = dict.fromkeys(CONTROL_FIELDS, "unstated") | {"environment": "cheetah-dir"}
+
+
+UNTRAINED = row(control_record("untrained", means=(-30.0, -20.0, -15.0, -10.0), spread=10.0))
+"""± 3.24 over its 40 tasks, as any made-up return with this spread."""
+
+
+def returns(value: float, half_width: float, **protocol: Any) -> Entry:
+    """A published return on cheetah-dir that states nothing else."""
+    return dataclasses.replace(entry(value, half_width, metric="return"), protocol={**CONTROL, **protocol})
 
 
 @pytest.mark.parametrize(
     ("stated", "updates", "word"),
-    [("unstated", 1, "reproduced"), (1, 1, "reproduced"), (2, 2, "below"), (0, 0, "below")],
+    [
+        ("unstated", 1, "reproduced, protocol unstated"),
+        (1, 1, "reproduced, protocol unstated"),
+        (2, 2, "below, protocol unstated"),
+        (0, 0, "below, protocol unstated"),
+        (3, 3, "above, protocol unstated"),
+    ],
 )
 def test_a_return_is_compared_after_the_published_number_of_updates(stated: Any, updates: int, word: str) -> None:
     mine = row(control_record(means=(-10.0, 160.0, 120.0, 300.0), spread=10.0))
-    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "updates": stated})
-    found = verdict(mine, reference)
+    found = verdict(mine, returns(160.0, 10.0, updates=stated), [UNTRAINED, mine])
     assert found.measured is not None
     assert (found.measured.updates, found.word) == (updates, word)
     assert ("updates" in found.comparison.assumed) is (stated == "unstated")
@@ -222,11 +283,87 @@ def test_a_return_is_compared_after_the_published_number_of_updates(stated: Any,
 
 
 def test_a_return_that_was_not_recorded_after_so_many_updates_is_not_comparable() -> None:
-    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "updates": 5})
-    found = verdict(row(control_record()), reference)
+    found = verdict(row(control_record()), returns(160.0, 10.0, updates=5))
     assert (found.word, found.reason) == ("not comparable", "published with updates 5, here 1")
     assert found.measured is not None
     assert found.measured.mean == 160.0
+
+
+@pytest.mark.parametrize(
+    ("ours", "published", "word", "why"),
+    [
+        # Ours has ± 3.24 too; √2 · 3.24 = 4.58, and with the published ± 10 it is 10.51.
+        (160.0, 155.0, "reproduced", "180.00 above untrained (together ± 4.58)"),
+        (-16.0, -18.0, "no evidence", "4.00 above untrained (together ± 4.58)"),
+        (-23.0, -18.0, "no evidence", "3.00 below untrained (together ± 4.58)"),
+        (-15.0, -40.0, "above", "5.00 above untrained (together ± 4.58)"),
+        (-16.0, -40.0, "no evidence", "4.00 above untrained (together ± 4.58)"),
+        (-40.0, -18.0, "below", "20.00 below untrained (together ± 4.58)"),
+        # Half of the published lead is 10.52 in one case, 10.50 in the other: the interval is 10.51.
+        (1.04, 1.04, "reproduced", "21.04 above untrained (together ± 4.58)"),
+        (
+            1.0,
+            1.0,
+            "no evidence",
+            "21.00 above untrained (together ± 4.58); too wide an interval to tell the published number from one 10.50 "
+            "nearer to untrained",
+        ),
+    ],
+)
+def test_a_claim_must_beat_the_untrained_policy(ours: float, published: float, word: str, why: str) -> None:
+    mine = row(control_record(means=(0.0, ours, 0.0, 0.0), spread=10.0))
+    reference = dataclasses.replace(returns(published, 10.0), protocol=mine.first["protocol"])
+    found = verdict(mine, reference, [mine, UNTRAINED])
+    assert (found.word, found.reason.partition("); ")[2]) == (word, why)
+
+
+def test_the_untrained_policy_is_that_of_the_same_task_after_as_many_updates() -> None:
+    mine = row(control_record(means=(0.0, 160.0, 0.0, 0.0), spread=10.0))
+    none = "no row of untrained under this protocol, which it would have to beat"
+    reference = dataclasses.replace(returns(160.0, 10.0), protocol=mine.first["protocol"])
+    others = [
+        row(control_record("untrained", "cheetah-vel", spread=10.0)),
+        row(control_record("untrained", protocol={"horizon": 200}, spread=10.0)),
+        row(control_record("untrained", protocol={"rollouts": 40}, spread=10.0)),
+        row(control_record("untrained", means=(0.0,), spread=10.0)),
+        row(control_record("oracle", means=(0.0, 100.0), spread=10.0)),
+    ]
+    for rows in ([], others):
+        found = verdict(mine, reference, rows)
+        assert (found.word, found.reason.partition("); ")[2]) == ("no evidence", none)
+        assert verdict(mine, dataclasses.replace(reference, value=300.0), rows).word == "below"
+    assert verdict(mine, reference, [*others, UNTRAINED]).word == "reproduced"
+    better = row(control_record("untrained", means=(0.0, 158.0), spread=10.0))
+    assert "2.00 above untrained" in verdict(mine, reference, [UNTRAINED, better]).reason
+
+
+@pytest.mark.parametrize("algorithm", ["untrained", "pretrained"])
+def test_a_baseline_claims_nothing(algorithm: str) -> None:
+    mine = row(control_record(algorithm, means=(-30.0, -20.0), spread=10.0))
+    reference = dataclasses.replace(returns(-19.0, 1.0), protocol=mine.first["protocol"])
+    assert verdict(mine, reference, [mine, UNTRAINED]).word == "reproduced"
+
+
+def test_an_accuracy_must_beat_a_guess_and_the_nearest_neighbour_where_that_was_recorded() -> None:
+    """A guess among 5 is right in 20 of 100."""
+    mine = row(record(mean=0.201))
+    guessed = verdict(mine, entry(20.0, 0.4))
+    assert (guessed.word, guessed.reason) == (
+        "no evidence",
+        "0.10 higher, within both intervals (together ± 0.43); 0.10 above a guess (together ± 0.16)",
+    )
+    assert verdict(row(record(mean=0.205)), entry(20.0, 0.6)).reason.endswith(
+        "; too wide an interval to tell the published number from one 0.00 nearer to a guess"
+    )
+    neighbour = {**record(mean=0.41), "algorithm": "nearest-neighbour"}
+    mine = row(record(mean=0.412))
+    found = verdict(mine, entry(41.2, 0.1), [mine, row(neighbour)])
+    assert (found.word, found.reason.partition("); ")[2]) == (
+        "no evidence",
+        "0.20 above nearest-neighbour (together ± 0.23)",
+    )
+    elsewhere = {**neighbour, "protocol": {**neighbour["protocol"], "ways": 20}}
+    assert verdict(mine, entry(41.2, 0.1), [mine, row(elsewhere)]).word == "reproduced"
 
 
 def test_another_horizon_is_another_task() -> None:
