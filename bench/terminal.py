@@ -19,3 +19,9 @@ def wide() -> Console:
 def say(text: str, console: Console | None = None, style: str | None = None) -> None:
     """Print text as it is: names and paths hold brackets and numbers, which are no markup, and are not broken up."""
     (console or Console()).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(message: str) -> int:
+    """Say on stderr what is wrong, in red where that is a terminal; the exit status of wrong input."""
+    say(f"metabench: {message}", Console(stderr=True), "red")
+    return 2

@@ -1,4 +1,4 @@
-"""Amounts in a few characters."""
+"""Amounts and text in a few characters."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def one_line(text: str) -> str:
+    """The text on one line, with a replacement character for each that cannot be printed."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))

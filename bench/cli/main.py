@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1, 0.4)
         hint = f"; did you mean {near[0]!r}?" if near else "."
+        from bench.terminal import complain
+
         return complain(f"no verb {verb!r}{hint} Verbs: {', '.join(VERBS)}; see metabench --help")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -73,6 +75,7 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
 
     from algorithms import CannotCompile
     from bench.recipes.recipe import RecipeError
+    from bench.terminal import complain
     from bench.training.checkpoint import RunFolderError
     from vision.data.source import DataError
 
@@ -89,16 +92,6 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
     except BrokenPipeError:  # `metabench list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def complain(message: str) -> int:
-    """Say on stderr what is wrong, in red where that is a terminal; the exit status of wrong input."""
-    from rich.console import Console
-
-    from bench.terminal import say
-
-    say(f"metabench: {message}", Console(stderr=True), "red")
-    return 2
 
 
 def version() -> str:

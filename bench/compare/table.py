@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bench.leaderboard.text import one_line
 from bench.records.statistics import Interval
+from bench.text import one_line
 
 if TYPE_CHECKING:
     from bench.compare.command import Comparison

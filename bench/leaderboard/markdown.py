@@ -11,10 +11,12 @@ from typing import Any
 
 from bench.leaderboard.board import Board, Line
 from bench.leaderboard.published import Entry
-from bench.leaderboard.text import adaptations, duration, one_line, ours, published, speed_rows, spread
+from bench.leaderboard.text import adaptations, duration, ours, published, spread
 from bench.leaderboard.verdict import WORDS, Verdict
 from bench.records.metric import METRICS
 from bench.records.schema import file_name
+from bench.records.speed import speed_rows
+from bench.text import one_line
 
 WORLDS = {"accuracy": "Few-shot images (test accuracy, %)", "return": "Control (mean return of a test task)"}
 """Metric -> heading of its world."""

@@ -17,9 +17,10 @@ from bench.leaderboard.board import ALGORITHMS, Board, Line, index
 from bench.leaderboard.page_assets import SCRIPT, STYLE
 from bench.leaderboard.page_detail import detail, text
 from bench.leaderboard.published import Entry
-from bench.leaderboard.text import ours, published, speed_rows
+from bench.leaderboard.text import ours, published
 from bench.leaderboard.verdict import WORDS
 from bench.records.metric import METRICS
+from bench.records.speed import speed_rows
 
 SIGNS = dict(zip(WORDS, ("✓", "(✓)", "▲", "(▲)", "▼", "(▼)", "∅", "≠", "?", "○", "+"), strict=True))
 """A shape for each verdict, beside its word and its colour."""

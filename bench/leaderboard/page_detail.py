@@ -12,11 +12,12 @@ from bench.leaderboard import charts
 from bench.leaderboard.board import Figure, Line
 from bench.leaderboard.protocol import FIELDS, shown
 from bench.leaderboard.published import Entry
-from bench.leaderboard.text import duration, one_line, published
+from bench.leaderboard.text import duration, published
 from bench.records.check import numbers
 from bench.records.metric import METRICS
 from bench.records.schema import file_name
 from bench.records.statistics import mean_interval
+from bench.text import one_line
 
 """Metric -> what an axis calls it."""
 

@@ -15,7 +15,7 @@ from bench.leaderboard.board import assemble
 from bench.leaderboard.markdown import embedded, markdown
 from bench.leaderboard.page import html
 from bench.leaderboard.published import PublishedError
-from bench.leaderboard.text import one_line
+from bench.text import one_line
 from bench.training.checkpoint import write_atomic
 
 

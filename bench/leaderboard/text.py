@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench.leaderboard.published import Entry
-from bench.records.check import numbers
 from bench.records.rows import Measured, Row
 
 
@@ -50,43 +48,6 @@ def adaptations(row: Row, entry: Entry) -> Iterator[tuple[str, str, str]]:
         measured = row.after(updates)
         mine = f"{measured.mean:.2f} ± {measured.ci95:.2f}" if measured and measured.updates == updates else "–"
         yield str(updates), mine, f"{point.value:.2f} ± {point.half_width:.2f}"
-
-
-def speed_rows(file: str, record: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """A record of speed as rows of a table: what was timed, the ratio with its range, both rates, the machine."""
-    provenance = record["provenance"]
-    for row in record["rows"]:
-        ratio = row["ratio"]
-        yield {
-            "workload": row["workload"],
-            "beside": row["peer"],
-            "ratio": f"{ratio['median']:.2f} × ({ratio['min']:.2f} to {ratio['max']:.2f})",
-            "ours": _rate(row, "ours"),
-            "theirs": _rate(row, "peer"),
-            "machine": f"{provenance['device']}, {provenance['threads']:.0f} threads",
-            "commit": provenance["commit"][:12] + (" with changes" if provenance.get("dirty") else ""),
-            "record": file,
-        }
-
-
-def rate(row: Mapping[str, Any], side: str) -> tuple[str, str] | None:
-    """("41.2", "tasks") of a field like "ours_tasks_per_second"; None where there is none."""
-    for field, value in row.items():
-        name = re.fullmatch(rf"{side}_([a-z]{{1,20}})_per_second", field)
-        if name and numbers([value]):
-            return f"{value:,.1f}" if value >= 10 else f"{value:.3g}", name[1]
-    return None
-
-
-def _rate(row: Mapping[str, Any], side: str) -> str:
-    """ "41.2 tasks/s"; a dash where there is no rate."""
-    found = rate(row, side)
-    return f"{found[0]} {found[1]}/s" if found else "–"
-
-
-def one_line(text: str) -> str:
-    """The text on one line, with a replacement character for each that cannot be printed."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def duration(seconds: float) -> str:

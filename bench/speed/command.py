@@ -20,7 +20,6 @@ import tyro
 from rich.console import Console
 
 from algorithms import Workers
-from bench.cli.main import complain
 from bench.recipes.recipe import RecipeError, unknown
 from bench.records.check import check_speed
 from bench.records.schema import SCHEMA
@@ -30,7 +29,7 @@ from bench.speed.peers import PeerMissing
 from bench.speed.table import WIDTH, profiles, table
 from bench.speed.turns import alternate, ratio
 from bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workloads
-from bench.terminal import say
+from bench.terminal import complain, say
 from bench.training.allocator import keep_freed_memory, share_one_heap
 from bench.training.record import provenance, write_record
 from bench.training.run import RESULTS

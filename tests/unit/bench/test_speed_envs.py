@@ -18,8 +18,8 @@ import bench.speed.command
 from algorithms import TrustRegionOuter, Workers
 from bench.cli.main import main
 from bench.leaderboard.report import report_command
-from bench.leaderboard.text import rate
 from bench.records.check import check_speed, read_record
+from bench.records.speed import rate
 from bench.speed.envs import ENVS_WORKLOADS, run_envs
 from bench.speed.iteration import SIMULATION, WATCHED, Iteration, _shares
 from bench.speed.stepping import BesideGymnasium, BesidePhysics, ClosedLoop, same_robot
