@@ -15,6 +15,7 @@ USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside
   metabench quickstart                      five learners in both worlds, two or three minutes
   metabench list                            algorithms, benchmarks, data sets
   metabench run ALGORITHM BENCHMARK [...]   train, select on validation, test, write a record
+  metabench sweep paper|FILE|ROW... [...]   many runs as one job that can be stopped and goes on
   metabench evaluate RUN_FOLDER [...]       test a trained run again, or under another protocol
   metabench render RUN_FOLDER [...]         a film or a plot of a policy before and after its updates
   metabench data list|download|import|verify|preview
@@ -29,6 +30,7 @@ Every verb takes --help; `metabench run maml omniglot-5w1s --help` shows that re
 
 VERBS: dict[str, str] = {
     "run": "bench.cli.run:run",
+    "sweep": "bench.cli.sweep:sweep",
     "evaluate": "bench.cli.run:evaluate",
     "render": "bench.cli.render:render",
     "list": "bench.cli.data:list_all",
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(verb, rest)
     except KeyboardInterrupt:
-        on = "; the same command goes on from the last checkpoint" if verb == "run" else ""
+        on = "; the same command goes on from the last checkpoint" if verb in ("run", "sweep") else ""
         print(f"\nstopped{on}", file=sys.stderr)
         return 130
 

@@ -84,12 +84,14 @@ def parse_run(algorithm: str, benchmark: str, flags: list[str]) -> RunCommand:
 
 
 def _value_of(flag: str, flags: Sequence[str]) -> str | None:
+    """What follows a flag, where it is given last: there it counts."""
+    value = None
     for i, word in enumerate(flags):
         if word.startswith(flag + "="):
-            return word.split("=", 1)[1]
-        if word == flag and i + 1 < len(flags):
-            return flags[i + 1]
-    return None
+            value = word.split("=", 1)[1]
+        elif word == flag and i + 1 < len(flags):
+            value = flags[i + 1]
+    return value
 
 
 def labelled(recipe: Recipe) -> Recipe:

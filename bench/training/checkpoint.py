@@ -86,8 +86,11 @@ def load_run(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder for this process alone, until it exits however it may.
+def locked(folder: Path, what: str = "run folder") -> Iterator[None]:
+    """Hold a folder for this process alone, until it exits however it may.
+
+    Args:
+        what: the folder's kind, for messages.
 
     Raises:
         RunFolderError: if another process holds it, or it cannot be created.
@@ -96,19 +99,17 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise RunFolderError(f"cannot use run folder {folder}: {error.strerror}; choose another with --out") from error
+        raise RunFolderError(f"cannot use {what} {folder}: {error.strerror}; choose another with --out") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
             raise RunFolderError(
-                f"run folder {folder} is in use by process {holder}; wait, or choose another with --out"
+                f"{what} {folder} is in use by process {holder}; wait, or choose another with --out"
             ) from error
         except OSError as error:
-            raise RunFolderError(
-                f"cannot lock run folder {folder}: {error.strerror}; choose another with --out"
-            ) from error
+            raise RunFolderError(f"cannot lock {what} {folder}: {error.strerror}; choose another with --out") from error
         with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
             os.truncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())

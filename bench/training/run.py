@@ -93,10 +93,10 @@ class Options:
     dry_run: bool = False
     """Print the resolved recipe and what it costs, and stop."""
 
-    def folder(self, recipe: Recipe) -> Path:
+    def folder(self, recipe: Recipe, under: Path = Path("runs")) -> Path:
         """Where the run lives; a recipe of one's own has a folder of its own."""
         schedule = f"custom-{recipe.digest()}" if recipe.schedule == "custom" else recipe.schedule
-        return self.out or Path("runs") / f"{recipe.algorithm}_{recipe.benchmark}_{schedule}" / f"seed{self.seed}"
+        return self.out or under / f"{recipe.algorithm}_{recipe.benchmark}_{schedule}" / f"seed{self.seed}"
 
     def check(self) -> None:
         """Raise RecipeError for what no run can be told."""

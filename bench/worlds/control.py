@@ -11,7 +11,7 @@ from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
 from bench.records.metric import RETURN
 from bench.worlds.built import Built
 from bench.worlds.control_build import build
-from bench.worlds.control_cost import cost_rows
+from bench.worlds.control_cost import cost_rows, seconds
 from bench.worlds.world import Place, Retest, World
 from envs import ENVIRONMENTS, family
 
@@ -61,6 +61,9 @@ class ControlWorld(World[ControlRecipe]):
 
     def cost(self, recipe: ControlRecipe, place: Place) -> list[tuple[str, str]]:
         return cost_rows(recipe, place)
+
+    def seconds(self, recipe: ControlRecipe, place: Place) -> float:
+        return seconds(recipe, place)
 
 
 def _variant(recipe: ControlRecipe, name: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
+from typing import NamedTuple
 
 from algorithms import Diverged
 from algorithms.suite import collect
@@ -13,9 +15,54 @@ from bench.worlds.control_build import build
 from bench.worlds.world import Place
 from envs import ENVIRONMENTS
 
+BRIEF_TASKS = 4
+"""Of a meta-batch, that a brief look times."""
+
+
+class Cost(NamedTuple):
+    """What a recipe of control costs here."""
+
+    parameters: int
+    """Numbers that the meta-learner learns."""
+    steps: int
+    """Simulation steps of a training iteration, at most."""
+    checked: int
+    """Simulation steps of all validations and the test, at most."""
+    simulating: float
+    """Seconds of a training iteration that go into simulation."""
+    learning: float
+    """Seconds of a training iteration that go into the outer step."""
+
+    def seconds(self, iterations: float) -> float:
+        """Of a run with so many of these iterations."""
+        return iterations * (self.simulating + self.learning) + self.checked * self.simulating / self.steps
+
 
 def cost_rows(recipe: ControlRecipe, place: Place) -> list[tuple[str, str]]:
     """What `describe` says of the cost of control: simulation steps, and the time of one iteration measured here."""
+    one = cost(recipe, place)
+    each = f"{one.simulating:.1f} s, and {one.learning:.1f} s to learn"
+    return [
+        ("learned parameters", f"{one.parameters:,}"),
+        ("training iteration", f"{one.steps:,} simulation steps, at most: {each}"),
+        ("whole schedule", f"{recipe.iterations * one.steps + one.checked:,} simulation steps, at most"),
+        ("time here", f"about {duration(one.seconds(recipe.iterations))} on {place.workers.threads} core(s)"),
+    ]
+
+
+def seconds(recipe: ControlRecipe, place: Place) -> float:
+    """About how long a run takes in this place, from an iteration of a few tasks; raises RecipeError as `cost`."""
+    tasks = min(BRIEF_TASKS, recipe.meta_batch)
+    brief = cost(dataclasses.replace(recipe, meta_batch=tasks), place)
+    return brief.seconds(recipe.iterations * recipe.meta_batch / tasks)
+
+
+def cost(recipe: ControlRecipe, place: Place) -> Cost:
+    """Count the steps, and time one training iteration.
+
+    Raises:
+        RecipeError: if the policy diverges in it.
+    """
     built = build(recipe, 0, place)
     horizon = ENVIRONMENTS[recipe.environment].horizon
     steps = recipe.meta_batch * (recipe.inner_steps + 1) * recipe.rollouts * horizon
@@ -24,21 +71,14 @@ def cost_rows(recipe: ControlRecipe, place: Place) -> list[tuple[str, str]]:
     checked *= recipe.tested_rollouts * horizon
     started = time.monotonic()
     try:
-        collected = collect(
-            built.suite, built.suite.tasks(range(recipe.meta_batch), "train"), built.learner, recipe.inner_steps
-        )
+        tasks = built.suite.tasks(range(recipe.meta_batch), "train")
+        collected = collect(built.suite, tasks, built.learner, recipe.inner_steps)
         simulated = time.monotonic()
         built.outer.step(built.learner, *collected)
     except Diverged as error:
         raise RecipeError(
             f"{recipe.name}: the policy diverges at these settings: {error}; try a lower --inner-lr"
         ) from error
-    learned = time.monotonic()
-    each, learning = simulated - started, learned - simulated
-    whole = recipe.iterations * (each + learning) + checked * each / steps
-    return [
-        ("learned parameters", f"{sum(p.numel() for p in built.learner.parameters()):,}"),
-        ("training iteration", f"{steps:,} simulation steps, at most: {each:.1f} s, and {learning:.1f} s to learn"),
-        ("whole schedule", f"{recipe.iterations * steps + checked:,} simulation steps, at most"),
-        ("time here", f"about {duration(whole)} on {place.workers.threads} core(s)"),
-    ]
+    learning = time.monotonic() - simulated
+    parameters = sum(p.numel() for p in built.learner.parameters())
+    return Cost(parameters, steps, checked, simulated - started, learning)

@@ -11,7 +11,7 @@ from bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, unknown
 from bench.records.metric import ACCURACY
 from bench.worlds.built import Built
 from bench.worlds.few_shot_build import build
-from bench.worlds.few_shot_cost import cost_rows
+from bench.worlds.few_shot_cost import cost_rows, seconds
 from bench.worlds.world import Place, Retest, World
 from vision import DATASETS
 
@@ -67,6 +67,9 @@ class FewShotWorld(World[FewShotRecipe]):
 
     def cost(self, recipe: FewShotRecipe, place: Place) -> list[tuple[str, str]]:
         return cost_rows(recipe, place)
+
+    def seconds(self, recipe: FewShotRecipe, place: Place) -> float:
+        return seconds(recipe, place)
 
 
 FEW_SHOT = FewShotWorld()

@@ -8,23 +8,21 @@ from pathlib import Path
 
 from bench.recipes.recipe import FewShotRecipe
 from bench.text import bytes_text, duration, flops_text, tasks_text
-from bench.worlds.few_shot_flops import blocks_of, cost, speed, tasks_at_once
+from bench.worlds.few_shot_flops import Cost, blocks_of, cost, speed, tasks_at_once
 from bench.worlds.world import Place
 from vision import DATASETS
 from vision.data.archive import readable
 from vision.data.source import DataError
+
+BRIEF_FLOPS, BRIEF_TIMINGS = 2e9, 2
+"""Work that a brief look times, at most, and how often."""
 
 
 def cost_rows(recipe: FewShotRecipe, place: Place) -> list[tuple[str, str]]:
     """What `describe` says of the cost: (what, how much)."""
     one, workers = cost(recipe), place.workers
     first = cost(dataclasses.replace(recipe, first_order=True)).task_bytes
-    validations = math.ceil(recipe.iterations / recipe.val_every)
-    parts = {
-        "training": recipe.iterations * recipe.meta_batch * one.task_flops,
-        "validation": validations * recipe.val_tasks * one.episode_flops,
-        "test": recipe.tests * one.episode_flops,
-    }
+    parts = flops_of(recipe, one)
     total = sum(parts.values())
     rate, peak = speed(recipe, workers, place.chunk)
     blocks = blocks_of(recipe, workers)
@@ -52,6 +50,23 @@ def cost_rows(recipe: FewShotRecipe, place: Place) -> list[tuple[str, str]]:
         ("data", _data(recipe.dataset, place.root)),
     ]
     return rows
+
+
+def seconds(recipe: FewShotRecipe, place: Place) -> float:
+    """About how long a run takes in this place, by a brief look at its work."""
+    total = sum(flops_of(recipe, cost(recipe)).values())
+    rate, _ = speed(recipe, place.workers, place.chunk, work=BRIEF_FLOPS, timings=BRIEF_TIMINGS)
+    return total / rate / blocks_of(recipe, place.workers)
+
+
+def flops_of(recipe: FewShotRecipe, one: Cost) -> dict[str, float]:
+    """Part of a run -> its FLOPs, from those of one task and one episode."""
+    validations = math.ceil(recipe.iterations / recipe.val_every)
+    return {
+        "training": recipe.iterations * recipe.meta_batch * one.task_flops,
+        "validation": validations * recipe.val_tasks * one.episode_flops,
+        "test": recipe.tests * one.episode_flops,
+    }
 
 
 def _data(name: str, root: Path) -> str:

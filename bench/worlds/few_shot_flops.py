@@ -33,8 +33,8 @@ from vision import DATASETS
 from vision.episodes import Shape
 from vision.suite import FewShot, Tasks
 
-GLIMPSE_FLOPS = 1e10
-"""Work of one timing of this machine, at most: a fraction of a second on a core."""
+GLIMPSE_FLOPS, TIMINGS = 1e10, 5
+"""Work of one timing of this machine, at most: a fraction of a second on a core; and how often it is timed."""
 
 
 class Cost(NamedTuple):
@@ -156,11 +156,17 @@ def blocks_of(recipe: FewShotRecipe, workers: Workers) -> int:
     return min(workers.threads, recipe.meta_batch) if workers.device == "cpu" else 1
 
 
-def speed(recipe: FewShotRecipe, workers: Workers, chunk: int) -> tuple[float, float]:
+def speed(
+    recipe: FewShotRecipe, workers: Workers, chunk: int, work: float = GLIMPSE_FLOPS, timings: int = TIMINGS
+) -> tuple[float, float]:
     """FLOPs a second of one block's share of the cores (or of the GPU): in the recipe's own work, in matrix products.
 
     The work is the meta-gradient of a chunk, or of fewer tasks; where one takes long, the backbone forward and
     backward on a few images.
+
+    Args:
+        work: FLOPs of one timing, at most.
+        timings: of which the median counts, after one to warm up.
     """
     n = 512 if workers.device == "cpu" else 4096
     a = torch.rand(n, n, device=workers.device)
@@ -169,8 +175,8 @@ def speed(recipe: FewShotRecipe, workers: Workers, chunk: int) -> tuple[float, f
     share = Workers(workers.threads // blocks_of(recipe, workers), workers.device, workers.autocast)
     try:
         rates = [
-            share.map(lambda _, g=glimpse: g.flops / _seconds(g.work, workers.device), 1)[0]  # type: ignore[misc]
-            for glimpse in (_glimpse(recipe, workers.device, alive), Glimpse(lambda: a @ a, 2.0 * n**3))
+            share.map(lambda _, g=glimpse: g.flops / _seconds(g.work, workers.device, timings), 1)[0]  # type: ignore[misc]
+            for glimpse in (_glimpse(recipe, workers.device, alive, work), Glimpse(lambda: a @ a, 2.0 * n**3))
         ]
     finally:
         torch.set_num_threads(threads)
@@ -184,8 +190,8 @@ class Glimpse(NamedTuple):
     flops: float
 
 
-def _glimpse(recipe: FewShotRecipe, device: str, tasks: int) -> Glimpse:
-    """A piece of the recipe's work that takes GLIMPSE_FLOPS at most: so many tasks, or fewer.
+def _glimpse(recipe: FewShotRecipe, device: str, tasks: int, most: float = GLIMPSE_FLOPS) -> Glimpse:
+    """A piece of the recipe's work that takes so many FLOPs at most: so many tasks, or fewer.
 
     The FLOPs of several tasks are those of one, so many times: torch's formula for the backward pass of the grouped
     convolution that carries them counts every group's filters for every group.
@@ -193,7 +199,7 @@ def _glimpse(recipe: FewShotRecipe, device: str, tasks: int) -> Glimpse:
     source = DATASETS[recipe.dataset]
     shape = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     task_flops = cost(recipe).task_flops
-    tasks = min(tasks, int(GLIMPSE_FLOPS / max(task_flops, 1)))
+    tasks = min(tasks, int(most / max(task_flops, 1)))
     if tasks:
         learner = make_learner(recipe, 0, source.channels, source.size).to(device)
         parts = blank(shape, source.channels, source.size, tasks)
@@ -207,7 +213,7 @@ def _glimpse(recipe: FewShotRecipe, device: str, tasks: int) -> Glimpse:
         x = torch.rand(1, images, source.channels, source.size, source.size, device=device)
         return lambda: torch.autograd.grad(body(fast, x).sum(), list(fast.values()))
 
-    images = int(GLIMPSE_FLOPS / _flops(embed(2)) * 2)
+    images = int(most / _flops(embed(2)) * 2)
     work = embed(max(2, min(images, shape.ways * shape.queries)))
     return Glimpse(work, _flops(work))
 
@@ -218,10 +224,10 @@ def _flops(work: Callable[[], object]) -> float:
     return float(counter.total)
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
+def _seconds(work: Callable[[], object], device: str, timings: int) -> float:
     """The median of several timings, after one to warm up."""
     taken = []
-    for _ in range(6):
+    for _ in range(timings + 1):
         start = time.perf_counter()
         work()
         if device == "cuda":

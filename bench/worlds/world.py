@@ -101,6 +101,10 @@ class World(ABC, Generic[R]):
     def cost(self, recipe: R, place: Place) -> list[tuple[str, str]]:
         """What running the recipe takes in this place: (what, how much)."""
 
+    @abstractmethod
+    def seconds(self, recipe: R, place: Place) -> float:
+        """About how long a run of the recipe takes in this place, by a look briefer than that of `cost`."""
+
     def learner(self, algorithm: str) -> str:
         """Name in `algorithms.LEARNERS` of an algorithm or a variant of one."""
         return self.variants.get(algorithm, (algorithm, {}))[0]

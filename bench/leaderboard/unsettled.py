@@ -1,0 +1,28 @@
+"""Which published numbers are still to be reproduced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.leaderboard.board import assemble
+from bench.leaderboard.published import load
+
+SETTLED = frozenset({"reproduced"})
+"""Verdicts after which another run shows nothing new."""
+
+
+def unsettled(results: Path) -> list[tuple[str, str]]:
+    """(algorithm, benchmark) of every published number that no record of any schedule reproduces, in the file's order.
+
+    Raises:
+        PublishedError: for a published number that cannot be used.
+    """
+    settled = {
+        (line.reference.algorithm, line.reference.benchmark)
+        for line in assemble(results).lines
+        if line.reference is not None and line.verdict.word in SETTLED
+    }
+    cells = [
+        (entry.algorithm, entry.benchmark) for entry in load(results / "published.yaml") if entry.value is not None
+    ]
+    return [cell for cell in dict.fromkeys(cells) if cell not in settled]

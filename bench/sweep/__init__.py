@@ -1,0 +1,1 @@
+"""Many runs as one resumable job: `job` where each stands, `engine` who runs it, `sweep` the loop, `table` its view."""
