@@ -81,7 +81,7 @@ class Local:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,  # Ctrl-C is the sweep's, which passes it on
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
         self._slots[slot] = process
         return LocalHandle(process)
@@ -120,7 +120,7 @@ def last_line(folder: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def die_with(parent: int) -> Callable[[], None]:
     """What a new process does first: have the kernel send it SIGTERM when the sweep dies, by SIGKILL for example."""
 
     def prepare() -> None:

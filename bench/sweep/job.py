@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple, get_args
 from bench.recipes.recipe import ControlRecipe, Recipe
 from bench.records.check import BadRecord, read_record
 from bench.records.rows import SCALE, judged
-from bench.training.record import file_name, write_record
+from bench.records.schema import file_name
+from bench.training.record import write_record
 
 TAIL = 1 << 18
 """Bytes of a log's end that are read: some thousand iterations, which hold a validation."""
@@ -41,9 +42,8 @@ class Job:
     @property
     def file(self) -> str:
         """Name under which its record is filed."""
-        named = {"algorithm": self.recipe.algorithm, "benchmark": self.recipe.benchmark, "seed": self.seed}
-        recipe = {"schedule": self.recipe.schedule}
-        return file_name({**named, "recipe": recipe, "recipe_digest": self.recipe.digest()})
+        row = {"algorithm": self.recipe.algorithm, "benchmark": self.recipe.benchmark}
+        return file_name({**row, "recipe_digest": self.recipe.digest(), "seed": self.seed})
 
 
 class Standing(NamedTuple):

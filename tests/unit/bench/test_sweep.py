@@ -94,7 +94,7 @@ def test_a_filed_record_ends_a_job_wherever_it_was_run(tmp_path: Path) -> None:
     assert standing(one, records) == Standing("to do")
     publish(elsewhere, records)
     assert [path.name for path in records.iterdir()] == [one.file]
-    assert one.file.startswith("maml_omniglot-5w1s_short_")
+    assert one.file == f"maml_omniglot-5w1s_{one.recipe.digest()}_seed0.json"
     assert standing(one, records).word == "complete"
     assert standing(one, None) == Standing("to do"), "records are not asked where none are filed"
 
