@@ -103,10 +103,10 @@ class LocalHandle:
 
 
 def command(job: Job, threads: int) -> list[str]:
-    """The command line of a job's process; a number of threads of its own goes before the sweep's."""
-    where = ["--seed", str(job.seed), "--out", str(job.folder), "--threads", str(threads)]
+    """The command line of a job's process. Its flags come after the threads: a number of its own counts."""
     row, flags = job.arguments[:2], job.arguments[2:]
-    return [sys.executable, "-m", "bench", "run", *row, *where, *flags]
+    which = ["--seed", str(job.seed), "--out", str(job.folder)]
+    return [sys.executable, "-m", "bench", "run", *row, "--threads", str(threads), *flags, *which]
 
 
 def last_line(folder: Path) -> str:

@@ -9,7 +9,10 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Fork, Warm
+from tests.e2e.harried import record_of
 
 FORKS = str(Path(__file__).with_name("forks.py"))
 
@@ -87,3 +90,26 @@ def test_a_sweep_killed_twenty_times_ends_in_the_records_of_an_undisturbed_one(w
         assert status == 0, output
         assert records(folder) == records(calm)
         assert logs(folder) == logs(calm)
+
+
+@pytest.mark.slow
+def test_processes_of_a_sweep_that_dies_stop_and_the_next_one_goes_on(warm: Warm, tmp_path: Path) -> None:
+    """Without forks: each job is a `python -m bench run` of its own."""
+    row = ["navigation", *CONTROL.split(), "--iterations", 60, "--device", "cpu"]
+    status, output = warm.run("run", "maml", *row, "--threads", 1, "--out", tmp_path / "calm")
+    assert status == 0, output
+    argv = ["sweep", "maml:navigation", *row[1:], "--save-every", 0, "--threads", 1, "--out", tmp_path, "--no-publish"]
+    fork = warm.start(*argv)
+    warm.until(lambda: any(tmp_path.glob("*/seed0/checkpoint.pt")), 300)
+    [folder] = tmp_path.glob("*/seed0")
+    job = int((folder / "lock").read_text())
+    assert job in children(fork.pid)
+    strike(fork, "SIGKILL")
+    warm.until(lambda: not Path(f"/proc/{job}").exists())
+    assert not (folder / "record.json").exists()
+    status, output = warm.run(*argv)
+    assert status == 0, output
+    first, second = record_of(folder), record_of(tmp_path / "calm")
+    assert first["provenance"]["command"].startswith("python -m bench run maml navigation --threads 1 --rollouts 2 ")
+    own = ("provenance", "checksum")
+    assert {k: v for k, v in first.items() if k not in own} == {k: v for k, v in second.items() if k not in own}

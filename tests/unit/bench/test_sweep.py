@@ -302,8 +302,8 @@ def wait(handle: engine_module.Handle) -> int:
 def test_a_job_is_told_its_seed_folder_and_threads_and_its_own_threads_win(tmp_path: Path) -> None:
     one = job(tmp_path, 3)
     assert command(one, 4) == [
-        sys.executable, "-m", "bench", "run", "maml", "omniglot-5w1s",
-        "--seed", "3", "--out", str(one.folder), "--threads", "4", "--schedule", "short",
+        sys.executable, "-m", "bench", "run", "maml", "omniglot-5w1s", "--threads", "4", "--schedule", "short",
+        "--seed", "3", "--out", str(one.folder),
     ]  # fmt: skip
 
 
