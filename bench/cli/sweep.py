@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.progress import track
 
 from bench.cli.run import labelled, parse_run
-from bench.cli.terminal import say, wide
+from bench.distributed import Processes
 from bench.leaderboard.published import PublishedError
 from bench.leaderboard.unsettled import unsettled
-from bench.recipes.few_shot import resolve
 from bench.recipes.recipe import RecipeError
 from bench.sweep.engine import Local
 from bench.sweep.job import Job, standing
 from bench.sweep.sweep import Run, Stopped, Sweep
 from bench.sweep.table import Lines, LiveTable, summary, table
+from bench.terminal import say, wide
 from bench.training.checkpoint import locked
-from bench.training.estimate import seconds
 from bench.training.run import RESULTS, Machine, Options
+from bench.worlds import resolve, world_of
 
 USAGE = "metabench sweep paper | FILE | ALGORITHM:BENCHMARK ... [--seeds 0 1 2] [--hours H] [--dry-run] [...]"
 PAPER = "paper"
@@ -194,7 +194,7 @@ def _estimate(runs: Sequence[Run], machines: Sequence[Machine], threads: int) ->
         if key not in known:
             here = machine if machine.threads else dataclasses.replace(machine, threads=threads)
             try:
-                known[key] = seconds(run.job.recipe, here)
+                known[key] = world_of(run.job.recipe).seconds(run.job.recipe, here.place(Processes(here.where())))
             except RecipeError:
                 known[key] = None
         run.estimate = known[key]

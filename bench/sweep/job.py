@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from bench.recipes.recipe import ControlRecipe, Recipe
+from bench.recipes.recipe import Recipe
 from bench.records.check import BadRecord, read_record
-from bench.records.rows import SCALE, judged
+from bench.records.metric import METRICS
+from bench.records.rows import judged
 from bench.records.schema import file_name
 from bench.training.record import write_record
+from bench.worlds import world_of
 
 TAIL = 1 << 18
 """Bytes of a log's end that are read: some thousand iterations, which hold a validation."""
@@ -104,7 +106,7 @@ def _ended(record: dict[str, Any]) -> Standing:
         return Standing("diverged", reason=record["status"].removeprefix("diverged: "))
     at = record["test"]["updates"].index(judged(record))
     mean, ci95 = (record["test"][field][at] for field in ("mean", "ci95"))
-    return Standing("complete", record["recipe"]["iterations"], "test " + _shown(mean, ci95, SCALE[record["metric"]]))
+    return Standing("complete", record["recipe"]["iterations"], "test " + METRICS[record["metric"]].shown(mean, ci95))
 
 
 def _last(log: Path, recipe: Recipe) -> tuple[int, str]:
@@ -116,20 +118,15 @@ def _last(log: Path, recipe: Recipe) -> tuple[int, str]:
     except OSError:
         return 0, ""
     iteration, score = 0, ""
-    scale = SCALE["return" if isinstance(recipe, ControlRecipe) else "accuracy"]
     for line in lines:
         try:
             entry = json.loads(line)
             iteration = int(entry["iteration"])
             if "val" in entry:
-                score = _shown(entry["val"], entry["val_ci95"], scale)
+                score = world_of(recipe).metric.shown(entry["val"], entry["val_ci95"])
         except (ValueError, LookupError, TypeError):
             continue  # cut short by a kill, or by where the tail begins
     return iteration, score
-
-
-def _shown(mean: float, ci95: float, scale: float) -> str:
-    return f"{scale * mean:.2f} ± {scale * ci95:.2f}"
 
 
 def _held(folder: Path) -> bool:

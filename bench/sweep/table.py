@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.sweep.job import WORDS
 from bench.sweep.sweep import Run
-from bench.training.dry_run import duration
+from bench.text import duration
 
 STYLES = {"failed": "red", "diverged": "red", "complete": "green", "running": "bold"}
 REFRESH, REMIND = 0.5, 60.0

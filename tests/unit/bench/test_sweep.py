@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.recipes.few_shot import resolve
 from bench.sweep import engine as engine_module
 from bench.sweep import sweep as sweep_module
 from bench.sweep.engine import OUTPUT, Local, command, last_line
@@ -22,6 +21,7 @@ from bench.sweep.job import Job, Standing, publish, standing
 from bench.sweep.sweep import Run, Stopped, Sweep
 from bench.sweep.table import Lines, LiveTable, summary, table
 from bench.training.record import write_record
+from bench.worlds import resolve
 from tests.support.synthetic import record
 
 
