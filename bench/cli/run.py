@@ -12,13 +12,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from bench.recipes.recipe import Fields, Recipe, RecipeError, from_fields
+from bench.recipes.recipe import Recipe, RecipeError, from_fields
 from bench.records.metric import METRICS
 from bench.records.schema import file_name
 from bench.terminal import say
 from bench.training import checkpoint
 from bench.training.run import RESULTS, Machine, Options, again, execute
 from bench.worlds import WORLDS, Retest, resolve, world_of
+from bench.worlds.retest import retested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,24 +135,20 @@ class EvaluateCommand:
 
     folder: tyro.conf.Positional[Path]
     """Run folder."""
-    ways: int = 0
-    """Classes of a test episode; 0 for the recipe's."""
-    shots: int = 0
-    """Support images a class; 0 for the recipe's."""
-    environment: str = ""
-    """Control: test in this variant, whose policy sees and does the same; the recipe's if not given."""
-    tasks: int = 0
-    """Test episodes; 0 for the recipe's."""
-    steps: int = -1
-    """Updates on a support; -1 for the recipe's."""
+    change: Annotated[Retest, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Retest)
     publish: bool = False
     """File the record under results/records/."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Machine)
 
 
+def parse_evaluate(arguments: list[str]) -> EvaluateCommand:
+    """The run folder, and what the test changes."""
+    return tyro.cli(EvaluateCommand, args=arguments, prog="metabench evaluate", config=(tyro.conf.OmitArgPrefixes,))
+
+
 def evaluate(arguments: list[str]) -> int:
     """metabench evaluate RUN_FOLDER."""
-    command = tyro.cli(EvaluateCommand, args=arguments, prog="metabench evaluate", config=(tyro.conf.OmitArgPrefixes,))
+    command = parse_evaluate(arguments)
     path = command.folder / "checkpoint.pt"
     if not command.folder.exists():
         raise checkpoint.RunFolderError(
@@ -164,28 +161,8 @@ def evaluate(arguments: list[str]) -> int:
     saved = checkpoint.load_run(path)
     recipe = from_fields(saved["fields"])
     world_of(recipe).registered(recipe)
-    record = again(recipe, saved["seed"], command.folder, retested(recipe, command), command.machine, command.publish)
+    tested = retested(recipe, command.change)
+    record = again(recipe, saved["seed"], command.folder, tested, command.machine, command.publish)
     if record is not None:
         report(record, Console())
     return 0 if record is None or record["status"] == "complete" else 1
-
-
-def retested(recipe: Recipe, command: EvaluateCommand) -> Recipe:
-    """The recipe with the test fields that the command changes, and the benchmark that this is.
-
-    Another number of tasks or updates than the schedule's makes it "custom".
-    """
-    changed = {"ways": command.ways, "shots": command.shots, "test_tasks": command.tasks}
-    for name, value in changed.items():
-        if value < 0:
-            raise RecipeError(f"--{name.removeprefix('test_')} is {value}; it must be positive, or 0 for the recipe's")
-    fields: Fields = {"test_tasks": command.tasks} if command.tasks else {}
-    if command.steps < -1:
-        raise RecipeError(f"--steps is {command.steps}; it must be at least 0, or -1 for the recipe's")
-    if command.steps >= 0:
-        fields["test_steps"] = command.steps
-    if any(fields.get(name, getattr(recipe, name)) != getattr(recipe, name) for name in ("test_tasks", "test_steps")):
-        fields["schedule"] = "custom"
-    change = Retest(command.ways, command.shots, command.environment, fields)
-    retested: Recipe = world_of(recipe).retested(recipe, change)
-    return retested

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bench.leaderboard.published import Entry, PublishedError, load, read_yaml
 from bench.leaderboard.verdict import UNVERIFIED, Verdict, verdict
 from bench.records.rows import RefusedRecord, Row, read
 from bench.records.schema import file_name
+from bench.worlds.command import called, schedule
 
 ALGORITHMS = (
     "maml", "maml-fo", "maml-noconv", "maml-promp", "anil", "anil-promp", "meta-sgd", "protonet", "metaoptnet",
@@ -51,8 +53,13 @@ class Line:
     others: tuple[tuple[Entry, Verdict], ...]
     """Other reports of the same algorithm on the same benchmark."""
     explanation: str
-    """What `explanations.yaml` says about the row, Markdown; may be empty."""
+    """What `explanations.yaml` says under the row's key, Markdown; may be empty."""
     figures: tuple[Figure, ...]
+
+    @cached_property
+    def called(self) -> str:
+        """The schedule, or the flags that make the recipe where it has no name today."""
+        return called(self.row.first)
 
     @property
     def reruns(self) -> tuple[float, ...]:
@@ -68,8 +75,8 @@ class Line:
 
     @property
     def name(self) -> str:
-        """ "maml omniglot-5w1s short": under this an explanation is filed."""
-        return _name(self.row)
+        """ "maml omniglot-5w1s short", or with flags in the schedule's place."""
+        return f"{self.row.first['algorithm']} {self.row.first['benchmark']} {self.called}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def assemble(results: Path) -> Board:
     entries = load(results / "published.yaml")
     published = _by_row(entries)
     rows, speeds, refused = read(results / "records")
-    explanations = _explanations(results / "explanations.yaml", {_name(row) for row in rows})
+    explanations = _explanations(results / "explanations.yaml", {row.key for row in rows}, whole=not refused)
     lines, run = [], set()
     for row in sorted(rows, key=_order):
         key = row.first["algorithm"], row.first["benchmark"]
@@ -103,7 +110,7 @@ def assemble(results: Path) -> Board:
         beside = tuple((other, verdict(row, other, rows)) for other in known if other is not reference)
         figures = tuple(_figures(results / "figures", row.records))
         found = verdict(row, reference, rows)
-        lines.append(Line(row, reference, found, beside, explanations.get(_name(row), ""), figures))
+        lines.append(Line(row, reference, found, beside, explanations.get(row.key, ""), figures))
     rest = {(e.algorithm, e.benchmark): e for e in reversed(entries) if (e.algorithm, e.benchmark) not in run}
     not_run = sorted(rest.values(), key=lambda entry: _place(entry.algorithm, entry.benchmark))
     return Board(tuple(lines), tuple(not_run), tuple(speeds), tuple(refused))
@@ -143,21 +150,19 @@ def _network(entry: Entry, ours: Mapping[str, Any]) -> str:
     return str(ours.get("backbone", stated) if stated == UNSTATED else stated).partition("-")[0]
 
 
-def _name(row: Row) -> str:
-    return f"{row.first['algorithm']} {row.first['benchmark']} {row.schedule}"
-
-
-def _explanations(path: Path, names: set[str]) -> Mapping[str, str]:
+def _explanations(path: Path, keys: set[str], *, whole: bool) -> Mapping[str, str]:
+    """Text by a row's key; raises PublishedError for one of no row, unless it may be that of a record set aside."""
     content: Any = read_yaml(path) if path.is_file() else {}
     if not isinstance(content, dict) or not all(isinstance(text, str) for pair in content.items() for text in pair):
         raise PublishedError(f"{path}: expected names of rows, each with a text")
-    for name in sorted(set(content) - names):
-        raise PublishedError(f"{path}: {name!r} is no row of the leaderboard; they are {', '.join(sorted(names))}")
+    for key in sorted(set(content) - keys) if whole else ():
+        raise PublishedError(f"{path}: {key!r} is no row of the leaderboard; they are {', '.join(sorted(keys))}")
     return content
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    return *_place(row.first["algorithm"], row.first["benchmark"]), index(SCHEDULES, row.schedule), row.schedule
+    name = schedule(row.first)
+    return *_place(row.first["algorithm"], row.first["benchmark"]), index(SCHEDULES, name), name
 
 
 def _place(algorithm: str, benchmark: str) -> tuple[Any, ...]:

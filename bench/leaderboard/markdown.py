@@ -17,6 +17,7 @@ from bench.records.metric import METRICS
 from bench.records.schema import file_name
 from bench.records.speed import speed_rows
 from bench.text import one_line
+from bench.worlds.command import command, schedule
 
 WORLDS = {"accuracy": "Few-shot images (test accuracy, %)", "return": "Control (mean return of a test task)"}
 """Metric -> heading of its world."""
@@ -29,8 +30,8 @@ edit. Ours is the score on the test tasks, ± its 95 % interval over test tasks;
 95 % interval too. An accuracy is that after the last update, a return that after as many updates as the row says.
 Published is the number of the algorithm's own paper where it has one, ± as printed; *others* is the range of what
 re-implementations by others reached with the same kind of network, and how many they are. A schedule other than the
-paper's is labelled. The same with curves, filters and aggregate plots is in [leaderboard.html](leaderboard.html), a
-page to open in a browser.
+paper's is labelled; a recipe that no schedule has today is called by its flags. The same with curves, filters and
+aggregate plots is in [leaderboard.html](leaderboard.html), a page to open in a browser.
 
 The verdict compares protocol with protocol, and a number only where they agree. *Reproduced*: ours and the published
 number cannot be told apart by their intervals, which are narrow enough to tell the published one from one half-way
@@ -59,7 +60,7 @@ def markdown(board: Board) -> str:
 def embedded(readme: str, board: Board) -> str:
     """The README with the rows that have a record between its leaderboard marks; as it was if it has none."""
     columns = ("algorithm", "benchmark", "ours", "published", "others", "verdict", "schedule")
-    rows = ([cells[i] for i in (0, 1, 2, 3, 4, 5, 7)] for cells in map(_cells, board.lines))
+    rows = ([*_cells(line)[:6], _trained(line, schedule(line.row.first))] for line in board.lines)
     before, opening, rest = readme.partition("<!-- leaderboard -->\n")
     _, closing, after = rest.partition("<!-- /leaderboard -->")
     if not opening or not closing:
@@ -96,9 +97,13 @@ def _cells(line: Line) -> tuple[str, ...]:
         spread(line.reruns),
         f"**{line.verdict.word}**",
         escape(line.verdict.reason),
-        escape(f"{line.row.schedule}, {first['recipe']['iterations']} iterations"),
+        _trained(line, line.called),
         ", ".join(f"[{r['seed']}](records/{file_name(dict(r))})" for r in line.row.records),
     )
+
+
+def _trained(line: Line, how: str) -> str:
+    return escape(f"{how}, {line.row.first['recipe']['iterations']} iterations")
 
 
 def _differences(lines: Iterable[Line]) -> Iterator[str]:
@@ -191,7 +196,7 @@ def _origin(record: Mapping[str, Any]) -> tuple[str, ...]:
     score = METRICS[record["metric"]].scale * record["test"]["mean"][-1] if record["status"] == "complete" else None
     return (
         f"[{name.removesuffix('.json')}](records/{name})",
-        code(p["command"]),
+        code(command(record)),
         code(p["commit"][:12]) + (" with changes" if p.get("dirty") else ""),
         escape(p["device"]),
         f"{p['threads']:.0f} × {p['processes']:.0f}",

@@ -135,7 +135,7 @@ def _row(i: int, line: Line) -> str:
         ("" if m is None else f"{m.mean}", text(ours(line.row, m))),
         ("" if value is None else f"{value}", "–" if line.reference is None else text(published(line.reference))),
         (str(WORDS.index(word)), f'<span class="verdict {_style(word)}">{SIGNS[word]} {word}</span>'),
-        (f"{first['recipe']['iterations']}", text(f"{line.row.schedule}, {first['recipe']['iterations']} iterations")),
+        (f"{first['recipe']['iterations']}", text(f"{line.called}, {first['recipe']['iterations']} iterations")),
     )
     shown = "".join(f'<td data-key="{k}" data-label="{c}">{v}</td>' for c, (k, v) in zip(COLUMNS, cells, strict=True))
     data = f'data-world="{WORLDS[first["metric"]]}" data-algorithm="{text(first["algorithm"])}" data-verdict="{word}"'

@@ -18,6 +18,7 @@ from bench.records.metric import METRICS
 from bench.records.schema import file_name
 from bench.records.statistics import mean_interval
 from bench.text import one_line
+from bench.worlds.command import command
 
 """Metric -> what an axis calls it."""
 
@@ -130,7 +131,7 @@ def _origin(record: Mapping[str, Any]) -> str:
     changes = " with changes" if p.get("dirty") else ""
     versions = ", ".join(f"{k} {v}" for k, v in sorted(p.get("packages", {}).items())) or "versions not recorded"
     return (
-        f'<p>Seed {record["seed"]}: <a href="records/{name}">record</a>, <code>{text(p["command"])}</code>, commit '
+        f'<p>Seed {record["seed"]}: <a href="records/{name}">record</a>, <code>{text(command(record))}</code>, commit '
         f"<code>{text(p['commit'][:12])}</code>{changes}; {text(p['device'])}, {p['threads']:.0f} threads × "
         f"{p['processes']:.0f} processes, {text(p['precision'])}; trained {duration(p['train_seconds'])}, tested "
         f"{duration(p['test_seconds'])}; {text(versions)}</p>"

@@ -43,6 +43,7 @@ from bench.leaderboard.floor import CLAIMLESS, UNTRAINED, Floor, floor
 from bench.leaderboard.protocol import Comparison, compare
 from bench.leaderboard.published import Entry, Point
 from bench.records.rows import Measured, Row
+from bench.worlds.command import schedule
 
 OPEN = ", protocol unstated"
 """How the word of a verdict goes on where the source leaves most of its protocol open."""
@@ -80,17 +81,17 @@ def verdict(row: Row | None, entry: Entry | None, rows: Sequence[Row] = ()) -> V
     """
     if row is None:
         return Verdict("not run", "no record")
-    schedule = _schedule(row, entry)
+    label = _schedule(row, entry)
     if entry is None:
-        return Verdict("no published number", "nothing is published for it", Comparison(), row.measured, schedule)
+        return Verdict("no published number", "nothing is published for it", Comparison(), row.measured, label)
     if row.first["metric"] != entry.metric:
         reason = f"published is {_article(entry.metric)}, this run measured {_article(row.first['metric'])}"
-        return Verdict("not comparable", reason, Comparison(), row.measured, schedule)
+        return Verdict("not comparable", reason, Comparison(), row.measured, label)
     stated = entry.protocol.get("updates")
     measured = row.after(stated if type(stated) is int else None)
     comparison = compare(row.protocol(measured), entry.protocol, entry.metric)
     word, reason = _decide(measured, row, entry, comparison, rows)
-    return Verdict(word, reason, comparison, measured, schedule)
+    return Verdict(word, reason, comparison, measured, label)
 
 
 def judge(ours: Point, published: Point, least: Point | None) -> str:
@@ -178,9 +179,10 @@ def _silent(row: Row, entry: Entry, comparison: Comparison) -> list[str]:
 def _schedule(row: Row, entry: Entry | None) -> str:
     iterations = row.first["recipe"]["iterations"]
     published = entry.training.get("iterations") if entry is not None else None
-    if row.schedule == "paper" and published in (None, iterations):
+    name = schedule(row.first)
+    if name == "paper" and published in (None, iterations):
         return ""
-    return f"{row.schedule} schedule: {iterations} iterations" + (f", published {published:.0f}" if published else "")
+    return f"{name} schedule: {iterations} iterations" + (f", published {published:.0f}" if published else "")
 
 
 def _article(metric: str) -> str:

@@ -271,10 +271,15 @@ def _kind(fields: Mapping[str, Any]) -> type[Recipe]:
 
 
 def from_fields(fields: Mapping[str, Any]) -> Recipe:
-    """The recipe that `dataclasses.asdict` gave these fields, of either world; raises RecipeError."""
+    """The recipe that `dataclasses.asdict` gave these fields, of either world, through JSON or not; RecipeError."""
     if strange := foreign(fields):
         raise RecipeError(f"a recipe has no field {strange!r}; this one is of another version")
-    return _kind(fields)(**fields).check()
+    return _kind(fields)(**{k: _tuples(v) for k, v in fields.items()}).check()
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which JSON makes of tuples, as tuples again."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def foreign(fields: Mapping[str, Any]) -> str:

@@ -71,9 +71,9 @@ class Row:
         return tuple(r for r in self.records if r["status"] == "complete")
 
     @property
-    def schedule(self) -> str:
-        """ "paper", "short" or "custom"."""
-        return str(self.first["recipe"]["schedule"])
+    def key(self) -> str:
+        """Algorithm, benchmark and digest: no other row has them."""
+        return f"{self.first['algorithm']} {self.first['benchmark']} {self.first['recipe_digest']}"
 
     @cached_property
     def measured(self) -> Measured | None:

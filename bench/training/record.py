@@ -80,9 +80,9 @@ def provenance(
     """Where and how a run is made, asked at its start, when the sources are those that run."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     commit, dirty = _git()
-    launcher = ["python"] if processes == 1 else ["torchrun", f"--nproc-per-node={processes}"]
+    launcher = ["metabench"] if processes == 1 else ["torchrun", f"--nproc-per-node={processes}", "-m", "bench"]
     return {
-        "command": shlex.join([*launcher, "-m", "bench", *sys.argv[1:]]),
+        "command": shlex.join([*launcher, *sys.argv[1:]]),
         "device": f"{device.type}: {name}",
         "threads": threads,
         "processes": processes,

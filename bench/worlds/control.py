@@ -46,12 +46,12 @@ class ControlWorld(World[ControlRecipe]):
             )
 
     def retested(self, recipe: ControlRecipe, change: Retest) -> ControlRecipe:
-        if change.ways or change.shots:
+        if change.ways or change.shots or change.queries:
             raise RecipeError(
-                f"{recipe.name}: --ways and --shots are of few-shot images; control takes --tasks, --steps"
+                f"{recipe.name}: --ways, --shots and --queries are of few-shot images; control takes --tasks, --steps"
             )
         benchmark = _variant(recipe, change.environment) if change.environment else recipe.benchmark
-        return dataclasses.replace(recipe, benchmark=benchmark, **change.fields).check()
+        return dataclasses.replace(recipe, benchmark=benchmark)
 
     def quick(self, plain: ControlRecipe, iterations: int) -> Fields:
         return {"meta_batch": 10, "rollouts": 10, "val_tasks": 10, "test_tasks": 20}

@@ -48,10 +48,15 @@ class FewShotWorld(World[FewShotRecipe]):
 
     def retested(self, recipe: FewShotRecipe, change: Retest) -> FewShotRecipe:
         if change.environment:
-            raise RecipeError(f"{recipe.name}: --environment is of control; few-shot images take --ways and --shots")
+            raise RecipeError(
+                f"{recipe.name}: --environment is of control; few-shot images take --ways, --shots and --queries"
+            )
         ways, shots = change.ways or recipe.ways, change.shots or recipe.shots
+        if (ways, shots) == (recipe.ways, recipe.shots):
+            return recipe
         benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{ways}w{shots}s"
-        return dataclasses.replace(recipe, benchmark=benchmark, ways=ways, shots=shots, **change.fields).check()
+        queries = self.resolve(recipe.algorithm, benchmark, "paper").queries
+        return dataclasses.replace(recipe, benchmark=benchmark, ways=ways, shots=shots, queries=queries)
 
     def quick(self, plain: FewShotRecipe, iterations: int) -> Fields:
         # The single task of ProtoNet and MetaOptNet would leave a core idle.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -36,13 +36,20 @@ class Place:
 
 @dataclass(frozen=True)
 class Retest:
-    """What `evaluate` changes of a trained run's protocol; each field at its default leaves the recipe's."""
+    """What `evaluate` changes of a trained run's protocol."""
 
     ways: int = 0
+    """Classes of a test episode; 0 for the recipe's."""
     shots: int = 0
+    """Support images a class; 0 for the recipe's."""
+    queries: int = 0
+    """Query images a class; 0 for the recipe's, and with other ways or shots for what that benchmark has."""
     environment: str = ""
-    fields: Fields = field(default_factory=dict)
-    """Changes that both worlds have: test_tasks, test_steps, schedule."""
+    """Control: test in this variant, whose policy sees and does the same; the recipe's if not given."""
+    tasks: int = 0
+    """Test episodes; 0 for the recipe's."""
+    steps: int = -1
+    """Updates on a support; -1 for the recipe's."""
 
 
 R = TypeVar("R", bound=Recipe)
@@ -87,7 +94,11 @@ class World(ABC, Generic[R]):
 
     @abstractmethod
     def retested(self, recipe: R, change: Retest) -> R:
-        """The recipe tested under another protocol, and the benchmark that this is; raises RecipeError."""
+        """The recipe tested on the benchmark that a change means, else unchanged (see `bench.worlds.retest`).
+
+        Raises:
+            RecipeError: for a change that belongs to the other world.
+        """
 
     @abstractmethod
     def quick(self, plain: R, iterations: int) -> Fields:

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from bench.leaderboard.report import report_command
+from bench.recipes.recipe import digest
 from bench.records.schema import file_name, sealed
 from tests.support.synthetic import control_record, record, speed_record, write
 
@@ -49,6 +50,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evil = record("anil", mean=0.96)
     evil["provenance"] |= {"command": EVIL, "device": EVIL, "commit": "<b>", "packages": {EVIL: EVIL}}
     evil["protocol"]["norm"] = EVIL
+    evil["recipe"]["dataset"] = "own"  # of no recipe here, so that its command is shown as it was typed
+    evil["recipe_digest"] = digest(evil["recipe"])
     good = record("protonet", mean=0.98, spread=0.01)
     write(
         folder,
@@ -144,7 +147,7 @@ def test_a_row_opens_to_its_protocol_curves_and_provenance(watched: Watched) -> 
     assert button.get_attribute("aria-expanded") == "true"
     assert detail.get_by_role("img", name="Adaptation curve").is_visible()
     assert detail.get_by_role("row", name="backbone conv4-64 conv4-64").is_visible()
-    assert "python -m bench run protonet omniglot-5w1s --seed 0 --publish" in detail.inner_text()
+    assert "metabench run protonet omniglot-5w1s --seed 0 --threads 1" in detail.inner_text()
     moving = detail.get_by_role("img", name="Adaptation to a test task, seed 0")
     assert moving.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
     button.click()

@@ -13,10 +13,10 @@ import torch
 
 from algorithms import LEARNERS
 from bench.cli.main import VERBS, main
-from bench.cli.run import EvaluateCommand, retested
 from bench.recipes.recipe import RecipeError, digest
 from bench.training import checkpoint
-from bench.worlds import resolve
+from bench.worlds import Retest, resolve
+from bench.worlds.retest import retested
 from vision import DATASETS
 from vision.models.backbones import MLP
 
@@ -109,9 +109,9 @@ def test_fewer_test_tasks_are_not_the_schedule_s(tmp_path):
         ({"tasks": 20}, "custom"),
         ({"steps": 0}, "custom"),
     ):
-        assert retested(recipe, EvaluateCommand(tmp_path, **changed)).schedule == schedule
+        assert retested(recipe, Retest(**changed)).schedule == schedule
     with pytest.raises(RecipeError, match="--steps is -2; it must be at least 0, or -1 for the recipe's"):
-        retested(recipe, EvaluateCommand(tmp_path, steps=-2))
+        retested(recipe, Retest(steps=-2))
 
 
 def test_publish_and_tensorboard(tmp_path):
@@ -181,7 +181,7 @@ def test_python_m_bench(tmp_path):
     record = record_of(folder / "seed0")
     assert folder.name.endswith(record["recipe_digest"])  # a recipe of one's own has a folder of its own
     assert f"record: {folder.relative_to(tmp_path) / 'seed0' / 'record.json'}" in done.stdout
-    assert record["provenance"]["command"] == "python -m bench run anil glyphs-3w2s " + " ".join(TINY)
+    assert record["provenance"]["command"] == "metabench run anil glyphs-3w2s " + " ".join(TINY)
     assert f"{100 * record['test']['mean'][-1]:.2f} ± " in done.stdout
 
 

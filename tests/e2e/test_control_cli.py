@@ -204,7 +204,10 @@ def test_flags_of_the_other_world_are_refused(trained, capsys):
     assert "--ways" in capsys.readouterr().err
     for flag in ("--ways", "--shots"):
         assert main(["evaluate", str(trained), flag, "5"]) == 2
-        assert "--ways and --shots are of few-shot images; control takes --tasks, --steps" in capsys.readouterr().err
+        assert (
+            "--ways, --shots and --queries are of few-shot images; control takes --tasks, --steps"
+            in capsys.readouterr().err
+        )
 
 
 def test_a_checkpoint_of_another_recipe_or_seed_is_refused(trained, capsys):

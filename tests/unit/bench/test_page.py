@@ -84,7 +84,7 @@ def test_each_row_has_its_verdict_in_words_and_its_details(page: str) -> None:
     assert 'data-world="images" data-algorithm="protonet" data-verdict="below"' in page
     assert '<span class="verdict below">▼ below</span>' in page
     assert "<td>unstated</td><td>assumed</td>" in page
-    assert "<code>python -m bench run maml omniglot-5w1s --seed 0 --publish</code>" in page
+    assert "<code>metabench run maml omniglot-5w1s --schedule short --seed 0 --threads 1</code>" in page
     assert 'aria-label="Learning curve"' in page
     assert "Published, not run here:" in page
 

@@ -154,7 +154,7 @@ def test_commit_and_dirty_are_of_the_sources_alone(tmp_path, monkeypatch):
 def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/somewhere/metabench", "run", "maml", "glyphs-5w1s", "--out", "a b"])
     facts = provenance(torch.device("cpu"), 2, "fp32", 1)
-    assert facts["command"] == "python -m bench run maml glyphs-5w1s --out 'a b'"
+    assert facts["command"] == "metabench run maml glyphs-5w1s --out 'a b'"
     assert (facts["threads"], facts["precision"], facts["processes"]) == (2, "fp32", 1)
     assert facts["device"].startswith("cpu: ")
     assert (

@@ -14,9 +14,10 @@ import pytest
 from bench.leaderboard.board import assemble
 from bench.leaderboard.markdown import code, embedded, escape, markdown
 from bench.leaderboard.report import report_command
+from bench.recipes.recipe import digest
 from bench.records.rows import read
 from bench.records.schema import file_name, sealed
-from tests.support.synthetic import control_record, record, speed_record, write
+from tests.support.synthetic import control_record, record, row, speed_record, write
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published.yaml"
 RECORDS = (
@@ -107,9 +108,9 @@ def test_every_verdict_is_counted_and_explained(results: Path) -> None:
 
 def test_provenance_names_command_commit_machine_and_time(results: Path) -> None:
     report(results)
-    line = next(line for line in page(results).splitlines() if "<code>python -m bench run protonet" in line)
+    line = next(line for line in page(results).splitlines() if "<code>metabench run protonet" in line)
     assert line.endswith(
-        "| <code>python -m bench run protonet omniglot-5w1s --seed 0 --publish</code> | <code>0123456789ab</code> "
+        "| <code>metabench run protonet omniglot-5w1s --seed 0 --threads 1</code> | <code>0123456789ab</code> "
         "| cpu: Imaginary 1000 | 1 × 1 | fp32 | 1 h 07 min + 12 s | 97.50 |"
     )
 
@@ -147,14 +148,37 @@ def test_a_published_file_that_cannot_be_used_is_named(results: Path, capsys: py
 
 def test_explanations_belong_to_a_row(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = results / "explanations.yaml"
-    path.write_text("maml omniglot-5w1s short: A fifteenth of the paper's iterations.\n")
+    short = row(record(schedule="short")).key
+    path.write_text(f"{short}: A fifteenth of the paper's iterations.\n")
     assert report(results) == 0
     assert "### maml omniglot-5w1s short: below\n\nA fifteenth of the paper's iterations.\n\n- Reference: 98.7" in page(
         results
     )
-    path.write_text("maml omniglot-5w1s long: text\n")
+    path.write_text("maml omniglot-5w1s 0123456789ab: text\n")
     assert report(results) == 2
-    assert "explanations.yaml: 'maml omniglot-5w1s long' is no row of the leaderboard" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "explanations.yaml: 'maml omniglot-5w1s 0123456789ab' is no row of the leaderboard; they are " in said
+    assert short in said
+
+
+def test_a_truncated_record_is_named_and_not_its_explanation(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = record(schedule="short")
+    path = results / "records" / file_name(short)
+    (results / "explanations.yaml").write_text(f"{row(short).key}: A fifteenth of the paper's iterations.\n")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert report(results) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"metabench: record set aside: {path.name}: is not readable JSON (")
+    assert said.count("\n") == 1
+
+
+def test_a_flipped_digit_in_a_record_is_noticed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results / "records" / file_name(record(schedule="short"))
+    text = path.read_text()
+    path.write_text(text.replace('"train_seconds": 4000.0', '"train_seconds": 400.0'))
+    assert report(results) == 1
+    reason = "was changed since it was written: its checksum is that of another content"
+    assert capsys.readouterr().err == f"metabench: record set aside: {path.name}: {reason}\n"
 
 
 def test_no_record_at_all(tmp_path: Path) -> None:
@@ -449,7 +473,13 @@ def test_text_of_a_record_does_nothing_in_the_page(results: Path) -> None:
         "device": "**bold** www.evil.example \ud800 \u202e \x00",
         "commit": "<b>",
     }
-    (results / "records" / file_name(evil)).write_text(json.dumps(sealed(evil)))
+    evil["recipe"] |= {"split": "<script>|`", "dataset": "own"}  # of no recipe here, so its command is shown as typed
+    evil["recipe_digest"] = digest(evil["recipe"])
+    worse = record("anil", mean=0.95)
+    worse["recipe"] |= {"split": "<script>|`"}  # shown as a flag
+    worse["recipe_digest"] = digest(worse["recipe"])
+    for bad in (evil, worse):
+        (results / "records" / file_name(bad)).write_text(json.dumps(sealed(bad)))
     assert report(results) == 0
     text = page(results)
     assert "<script" not in text
@@ -458,6 +488,7 @@ def test_text_of_a_record_does_nothing_in_the_page(results: Path) -> None:
     assert "http://" not in text.replace("https://", "")
     assert "&#42;&#42;bold&#42;&#42; www&#46;evil.example \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER}" in text
     html = (results / "leaderboard.html").read_text(encoding="utf-8")
+    assert "--split '&#60;script&#62;&#124;&#96;'" in text
     assert html.count("<script>") == 1
     assert html.count("<script") == html.count('<script type="text/plain" id="text') + 1
     assert "x`|&lt;/code&gt;&lt;script&gt;alert(1)&lt;/script&gt; # heading" in html
@@ -467,7 +498,7 @@ def test_text_of_a_record_does_nothing_in_the_page(results: Path) -> None:
 
 def test_escaped_text() -> None:
     assert escape("a|b <i> &lt; [x](y)\t_z_") == "a&#124;b &#60;i&#62; &#38;lt; &#91;x&#93;(y) &#95;z&#95;"
-    assert code("python -m bench run maml omniglot-5w1s") == "<code>python -m bench run maml omniglot-5w1s</code>"
+    assert code("metabench run maml omniglot-5w1s") == "<code>metabench run maml omniglot-5w1s</code>"
 
 
 def test_the_reference_is_the_papers_number_under_the_rows_protocol(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""What a recipe is called, and the words of `metabench run` that give it again.
+
+Tables change: a paper is read once more, a short schedule is found too short. So a name stands for a recipe only as
+long as both have the same digest, which is the version of a name. A recipe that has outlived its name is called by
+what it differs in, as flags: those words run it today and after the next change too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from bench.recipes.recipe import Recipe, RecipeError
+from bench.worlds import resolve
+
+SCHEDULES = ("paper", "short")
+"""The names, the one that is preferred first."""
+
+
+def schedule_of(recipe: Recipe) -> str:
+    """The schedule whose recipe this is today; "custom" where it is none's."""
+    for schedule in SCHEDULES:
+        if resolve(recipe.algorithm, recipe.benchmark, schedule).digest() == recipe.digest():
+            return schedule
+    return "custom"
+
+
+def run_words(recipe: Recipe) -> list[str]:
+    """What follows `metabench run`: the names, and the fewest flags that make of a named schedule this recipe.
+
+    Raises:
+        RecipeError: where no flags do: a name is not there any more, or what it names is something else now.
+    """
+    found = [flags for schedule in SCHEDULES if (flags := _flags(recipe, schedule)) is not None]
+    if not found:
+        raise RecipeError(f"{recipe.name}: no flags of `metabench run` give this recipe any more")
+    return [recipe.algorithm, recipe.benchmark, *min(found, key=len)]
+
+
+def _flags(recipe: Recipe, schedule: str) -> list[str] | None:
+    """The flags that lead from a named schedule to the recipe; None where there is none for a field that differs."""
+    plain = resolve(recipe.algorithm, recipe.benchmark, schedule)
+    words = [] if schedule == SCHEDULES[0] else ["--schedule", schedule]
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if field.name == "schedule" or value == getattr(plain, field.name, None):
+            continue
+        if type(plain) is not type(recipe) or "Suppress" in str(field.type):
+            return None
+        words += flag(field.name, value)
+    return words
+
+
+def flag(name: str, value: Any) -> list[str]:
+    """A field as the command line takes it: ["--lr-factors", "5", "0.5"], ["--no-augment"]."""
+    name = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", *_words(value)]
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, (tuple, list)):
+        return [word for part in value for word in _words(part)]
+    return [str(value)]
