@@ -21,12 +21,15 @@ from rich.table import Table
 
 from algorithms import LEARNERS, Learner
 from bench.data_sets import verbs as actions
+from bench.data_sets.own import import_own
 from bench.recipes.few_shot import BENCHMARKS, benchmark_names
 from bench.recipes.recipe import RecipeError
 from bench.terminal import say, wide
 from bench.worlds import WORLDS
 from envs import ENVIRONMENTS
 from vision import DATASETS
+from vision.data.folder import Options
+from vision.data.imported import Report
 from vision.data.source import cache_root, data_root
 from vision.episodes import Episodes, Shape
 
@@ -140,26 +143,58 @@ class Download:
 
 @dataclasses.dataclass(frozen=True)
 class Import:
-    """Copy your files of a data set into the data folder, after reading every image in them."""
+    """Copy your files of a data set into the data folder; or make one, under a new name, of pictures of your own."""
 
     name: Name
-    """Data set."""
+    """Data set that metabench knows (omniglot, mini-imagenet, quick-draw), or the new name of your own."""
     path: tyro.conf.Positional[Path]
-    """A file (zip, tar, npz, npy, csv, pkl), a class folder, or a folder that holds such files."""
+    """Files of a known one: a file (zip, tar, npz, npy, csv, pkl), a class folder, or a folder that holds such files.
+    Of your own: a folder, zip or tar of class folders, or of folders train, val and test, or of pictures and a CSV."""
+    unreadable: Literal["stop", "skip"] = "stop"
+    """Pictures of your own that cannot be read: import nothing, or all the others. Each is named."""
+    own: Annotated[Options, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Options)
 
     def act(self) -> None:
         """Copy, and say what."""
+        known = self.name in DATASETS.registered
         with Console().status(escape(f"reading {self.path}")):
-            done = actions.import_data(self.name, self.path, data_root())
+            if not known:
+                made = import_own(self.name, self.path, data_root(), self.own, skip=self.unreadable == "skip")
+            elif (self.own, self.unreadable) != (Options(), "stop"):
+                raise RecipeError(f"{self.name} is imported as it is; only its name and a path can be given")
+            else:
+                done = actions.import_data(self.name, self.path, data_root())
+        if known:
+            self._copied(done)
+        else:
+            self._made(made)
+
+    def _copied(self, done: actions.Imported) -> None:
         if done.files:
             _say(f"{self.name}: {done.images:,} images read; imported", done.files)
         if done.skipped:
             _say("there already, and the same:", done.skipped)
-        for note in done.notes:
+        self._left_out(done.notes, done.left_out)
+
+    def _made(self, made: Report) -> None:
+        images = made.data.images
+        _, channels, size, _ = images.images.shape
+        what = f"{len(images.images):,} pictures of {len(images.names):,} classes, {size} x {size}"
+        say(f"{self.name}: {what} {'grey' if channels == 1 else 'colour'}; {made.data.notes}")
+        by = {"folder": "by folders", "file": "by a CSV"}.get(made.survey.scheme, f"by {made.survey.scheme}")
+        say(f"classes are split {by}; this split is {made.data.split_version}")
+        _say("imported into" if made.fresh else "there already, and the same:", [made.folder])
+        if made.unreadable:
+            _say(f"left out, as they cannot be read: {len(made.unreadable):,} pictures", made.unreadable, most=1000)
+        self._left_out(made.survey.notes, [member.place for member in made.survey.left_out])
+        say(f"metabench run protonet {self.name}-5w1s --dry-run shows a recipe and its cost.")
+
+    def _left_out(self, notes: Sequence[str], places: Sequence[str]) -> None:
+        for note in notes:
             say(f"note: {note}")
-        if done.left_out:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in kinds_of(done.left_out).most_common())
-            _say(f"left out, as no part of {self.name}: {kinds}", done.left_out)
+        if places:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in kinds_of(places).most_common())
+            _say(f"left out, as no part of {self.name}: {kinds}", places)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +281,11 @@ Verb = (
 def data(arguments: list[str]) -> int:
     """metabench data list | download | import | verify | preview."""
     command: ListData | Download | Import | Verify | Preview = tyro.cli(
-        Verb, args=arguments, prog="metabench data", description="List, get, check and look at data sets."
+        Verb,
+        args=arguments,
+        prog="metabench data",
+        description="List, get, check and look at data sets.",
+        config=(tyro.conf.OmitArgPrefixes,),
     )
     with _terminated():
         command.act()

@@ -47,6 +47,14 @@ class Remarking(Protocol):
         """What a file is that `inspect` has read; "" where there is nothing to say."""
 
 
+@runtime_checkable
+class Checkable(Protocol):
+    """A source that can compare what it holds with what was once written."""
+
+    def check(self, root: Path) -> None:
+        """Compare all of it; DataError where it differs."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of `metabench data list`."""
@@ -92,9 +100,10 @@ def list_data(root: Path) -> list[Row]:
     """A row for every data set, present, absent or damaged; nothing is decoded."""
     rows = []
     for name, source in DATASETS.items():
-        present, counts, damaged = True, None, ""
+        present, counts, damaged, licence, schemes = True, None, "", "", tuple[str, ...]()
         try:
             with readable():
+                licence, schemes = source.licence, source.splits
                 present = bool(source.locate(root))
                 counts = source.census(root) if present and isinstance(source, Counted) else None
         except DataError as error:
@@ -102,7 +111,7 @@ def list_data(root: Path) -> list[Row]:
         classes, images = counts or (None, None)
         verb = "download" if isinstance(source, Importable) and source.downloads else "import"
         obtain = "" if present else f"metabench data {verb} {name}" + (" PATH" if verb == "import" else "")
-        rows.append(Row(name, present, classes, images, source.licence, source.splits, obtain, damaged))
+        rows.append(Row(name, present, classes, images, licence, schemes, obtain, damaged))
     return rows
 
 
@@ -151,6 +160,8 @@ def verify(name: str, root: Path) -> Verified:
         stack.enter_context(readable())
         # A source's last scheme is the one that takes the most of its images.
         data = source.load(root, source.splits[-1], cache=scratch)
+        if isinstance(source, Checkable):
+            source.check(root)
         found = data.images
         recognised: str | None = ""
         files, notes = source.locate(root), [data.notes]

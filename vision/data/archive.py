@@ -112,7 +112,11 @@ def walk(containers: Iterable[Path]) -> Iterator[list[Member]]:
 def open_zip(path: Path) -> zipfile.ZipFile:
     """Open a zip, or raise DataError that says what to do."""
     try:
-        return zipfile.ZipFile(path)
+        try:
+            # Of names without a mark of their encoding, as many systems write them; where that fails, the old one.
+            return zipfile.ZipFile(path, metadata_encoding="utf-8")
+        except UnicodeDecodeError:
+            return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise DataError(
             f"{path} is not a whole zip ({error}): it may be cut short. Copy or download it again, then import it."

@@ -89,7 +89,7 @@ def cached(
         DataError: an image that cannot be decoded; a cache folder that is full or cannot be written.
     """
     entry = cache / f"{name}-{key}"
-    found = _open(entry, shape)
+    found = open_entry(entry, shape)
     if found is not None:
         return found
     todo = sorted(items(), key=lambda item: item[:2])
@@ -101,8 +101,8 @@ def cached(
         with workspace(cache, ".building-") as temporary:
             draft = temporary / "entry"
             draft.mkdir()
-            _write(draft, todo, decode, shape)
-            ours = _open(draft, shape)
+            write_entry(draft, todo, decode, shape)
+            ours = open_entry(draft, shape)
             if ours is None:
                 raise DataError(f"What was written to {cache} does not read back. Check the disk.")
             # Should another process be replacing the entry just now, the file that is open here remains readable.
@@ -118,31 +118,40 @@ def _unwritable(cache: Path, error: OSError, needed: int) -> DataError:
     )
 
 
-def _write(
-    draft: Path, items: Sequence[Item], decode: Callable[[bytes, str], Pixels], shape: tuple[int, int, int]
+def write_entry(
+    draft: Path,
+    items: Sequence[Item],
+    decode: Callable[[bytes, str], Pixels],
+    shape: tuple[int, int, int],
+    *,
+    failed: Callable[[Item, DataError], None] | None = None,
 ) -> None:
-    """Stream the decoded images and the index into the draft folder."""
-    pixels, content, names, starts = hashlib.sha256(), hashlib.sha256(), list[str](), list[int]()
+    """Stream the decoded images and the index into an empty folder.
+
+    Args:
+        items: in the order of the images, all of a class together.
+        failed: told of an image that cannot be read, which is then left out; without it that is an error.
+    """
+    pixels, content, names, starts, count = hashlib.sha256(), hashlib.sha256(), list[str](), list[int](), 0
     # Plain writes and not a writable memory map: on a full disk those raise an error, and a map kills the process.
     with open(draft / "images.npy", "wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(items), *shape)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for position, item in enumerate(items):
+        _write_header(file, len(items), shape)
+        for item, data, image in _decoded(items, decode, shape, failed):
             if not names or names[-1] != item.class_name:
                 names.append(item.class_name)
-                starts.append(position)
-            data = item.read()
+                starts.append(count)
             content.update(entry_of(item.class_name, item.image_name, data))
-            image = decode(data, item.place)
-            if image.shape != shape or image.dtype != np.uint8:
-                raise DataError(f"{item.place}: {image.dtype} pixels {image.shape}, expected uint8 {shape}.")
             raw = image.tobytes()
             pixels.update(raw)
             file.write(raw)
+            count += 1
+        if count != len(items):
+            file.seek(0)
+            _write_header(file, count, shape)  # of the same length: NumPy leaves room for any number of images
         _sync(file)
     index = {
-        "shape": [len(items), *shape],
-        "starts": [*starts, len(items)],
+        "shape": [count, *shape],
+        "starts": [*starts, count],
         "names": names,
         "digest": content.hexdigest(),
         "pixels": pixels.hexdigest(),
@@ -150,6 +159,31 @@ def _write(
     with open(draft / "index.json", "wb") as file:
         file.write(json.dumps({"seal": _seal(index), "index": index}).encode())
         _sync(file)
+
+
+def _decoded(
+    items: Iterable[Item],
+    decode: Callable[[bytes, str], Pixels],
+    shape: tuple[int, int, int],
+    failed: Callable[[Item, DataError], None] | None,
+) -> Iterator[tuple[Item, bytes, Pixels]]:
+    """The images that can be read: each with its bytes and its pixels."""
+    for item in items:
+        try:
+            data = item.read()
+            image = decode(data, item.place)
+            if image.shape != shape or image.dtype != np.uint8:
+                raise DataError(f"{item.place}: {image.dtype} pixels {image.shape}, expected uint8 {shape}.")
+        except DataError as error:
+            if failed is None:
+                raise
+            failed(item, error)
+        else:
+            yield item, data, image
+
+
+def _write_header(file: BinaryIO, count: int, shape: tuple[int, int, int]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
 
 
 def _sync(file: BinaryIO) -> None:
@@ -165,7 +199,7 @@ def _publish(draft: Path, entry: Path, shape: tuple[int, int, int]) -> ClassImag
     """Move the draft into place, unless another process was first; a damaged entry makes room. What is there then."""
     for _ in range(10):
         with suppress(FileNotFoundError):
-            if (there := _open(entry, shape)) is not None:
+            if (there := open_entry(entry, shape)) is not None:
                 return there
             # Moved aside first: deleting in place would let a reader see half of it.
             os.replace(entry, Path(tempfile.mkdtemp(dir=draft.parent)) / "damaged")
@@ -175,7 +209,7 @@ def _publish(draft: Path, entry: Path, shape: tuple[int, int, int]) -> ClassImag
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         else:
-            return _open(entry, shape)
+            return open_entry(entry, shape)
     raise DataError(f"{entry} is damaged and cannot be replaced. Delete it.")
 
 
@@ -229,8 +263,12 @@ def _abandoned(temporary: Path) -> Iterator[bool]:
         yield True
 
 
-def _open(entry: Path, shape: tuple[int, int, int]) -> ClassImages | None:
-    """The entry, or None where it is absent or damaged."""
+def open_entry(entry: Path, shape: tuple[int, int, int], *, thorough: bool = False) -> ClassImages | None:
+    """The images in a folder that `write_entry` filled, or None where it is absent or damaged.
+
+    Args:
+        thorough: check the pixels however many there are (`CHECKED_BYTES`).
+    """
     try:
         sealed = json.loads((entry / "index.json").read_bytes())
         index = sealed["index"]
@@ -241,7 +279,7 @@ def _open(entry: Path, shape: tuple[int, int, int]) -> ClassImages | None:
         return None
     if list(images.shape) != index["shape"] or images.shape[1:] != shape:
         return None
-    if images.nbytes <= CHECKED_BYTES and not pixels_intact(images, index["pixels"]):
+    if (thorough or images.nbytes <= CHECKED_BYTES) and not pixels_intact(images, index["pixels"]):
         return None
     starts = np.array(index["starts"], dtype=np.int64)
     return ClassImages(images=images, starts=starts, names=tuple(index["names"]), digest=index["digest"])

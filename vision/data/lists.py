@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -57,8 +58,9 @@ class Lists:
 
     def matches(self, member: Member) -> list[Row]:
         """The rows that mean this picture."""
-        ends = (member.parts[start:] for start in range(len(member.parts)))
-        return [self._rows[end] for end in ends if end in self._rows] + self._longer.get(member.parts, [])
+        path = tuple(map(composed, member.parts))
+        ends = (path[start:] for start in range(len(path)))
+        return [self._rows[end] for end in ends if end in self._rows] + self._longer.get(path, [])
 
     def find(self, member: Member) -> Row | None:
         """What the lists say of this picture; None where they do not know it. DataError where they say two things."""
@@ -77,6 +79,11 @@ class Lists:
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
+
+
+def composed(name: str) -> str:
+    """A name with its accents as single characters: some systems write "é" as two, and others as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _check_agree(row: Row, other: Row, what: str) -> None:
@@ -100,8 +107,14 @@ def read_list(path: Path, split: str = "") -> list[Row]:
     Raises:
         DataError: another header, no row, a row cut short, a stray quotation mark.
     """
+    return parse_list(read_file(path), path, split)
+
+
+def parse_list(data: bytes, place: str | Path, split: str = "") -> list[Row]:
+    """The same, of the bytes of a CSV that is at that place."""
     # Strict: otherwise a quotation mark that nobody closes takes all lines after it for one name.
-    text = read_file(path).decode("utf-8-sig", errors="surrogateescape")
+    text = data.decode("utf-8-sig", errors="surrogateescape")
+    short = str(place).rpartition("/")[2]
     reader = csv.DictReader(io.StringIO(text), strict=True)
     rows = list[Row]()
     try:
@@ -110,18 +123,24 @@ def read_list(path: Path, split: str = "") -> list[Row]:
             row = Row(
                 _parts(_cell(given, file)),
                 split or _cell(given, own),
-                _cell(given, label),
-                f"{path.name}, line {reader.line_num}",
+                composed(_cell(given, label)),
+                f"{short}, line {reader.line_num}",
             )
             # DictReader keeps what is beyond the header under None: a name with a comma and no quotation marks.
             if not row.parts or not row.label or None in given:
-                raise DataError(f"{path}, line {reader.line_num}: expected the columns filename,label. {ADVICE}")
+                raise DataError(f"{place}, line {reader.line_num}: expected the columns filename,label. {ADVICE}")
             rows.append(row)
     except csv.Error as error:
-        raise DataError(f"{path}: a stray quotation mark after line {reader.line_num} ({error}). {ADVICE}") from error
+        raise DataError(f"{place}: a stray quotation mark after line {reader.line_num} ({error}). {ADVICE}") from error
     if not rows:
-        raise DataError(f"{path} names no image: expected rows of filename,label. {ADVICE}")
+        raise DataError(f"{place} names no image: expected rows of filename,label. {ADVICE}")
     return rows
+
+
+def is_list(data: bytes) -> bool:
+    """Whether this is a CSV whose first line names a column of files and one of labels."""
+    header = next(csv.reader(io.StringIO(data[:4096].decode("utf-8-sig", errors="surrogateescape"))), [])
+    return None not in (_column(header, FILE_COLUMNS), _column(header, LABEL_COLUMNS))
 
 
 def _column(header: Sequence[str], names: Sequence[str]) -> str | None:
@@ -135,7 +154,7 @@ def _cell(row: Mapping[str, str | None], column: str | None) -> str:
 
 def _parts(name: str) -> tuple[str, ...]:
     """A path as a list gives it, of any system, from where it no longer climbs."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    parts = [composed(part) for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     while ".." in parts:
         parts = parts[parts.index("..") + 1 :]
     return tuple(parts)

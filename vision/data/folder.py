@@ -1,0 +1,241 @@
+"""Anybody's pictures as classes and splits: which picture in a folder or an archive is of which class.
+
+Three layouts are told apart by what is there, below folders that hold nothing but one folder:
+
+    <class>/<picture>                       class folders, nested as deep as one likes: a class is its path
+    {train,val,test}/<class>/<picture>      the same, split by the folders
+    pictures anywhere, and a CSV            file,label[,split]; or train.csv, val.csv and test.csv of file,label
+
+Where neither folders nor list say of which split a class is, a seed does. Where they say it of training and test
+classes alone, a seed takes a fifth of the training classes to validate.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from vision.data.archive import Member, choose
+from vision.data.cache import Item
+from vision.data.lists import Lists, Row, composed, is_list, parse_list, read_list
+from vision.data.source import SPLITS, DataError, check_disjoint, seeded_order
+
+NAMES = {
+    **dict.fromkeys(("train", "training", "base"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation", "novel"), "test"),
+}
+"""What people call the splits, in lower case."""
+LARGEST = 1024
+"""Pixels of a side, at most: a thousand such pictures are 3 GB."""
+FEWEST = 2
+"""Classes of a split, at least: an episode has two ways."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures become a data set."""
+
+    size: int = 84
+    """Height and width that every picture is brought to, in pixels; other shapes are squeezed."""
+    grey: bool = False
+    """Grey levels instead of colour."""
+    split: Literal["auto", "folder", "file", "seed"] = "auto"
+    """What says which split a class is of: folders named train, val and test; a CSV; or a seed. auto: what there is."""
+    labels: Path | None = None
+    """CSV with the columns file, label and perhaps split; found by itself where it lies beside the pictures."""
+    seed: int = 0
+    """Of the split by seed."""
+    shares: tuple[int, int, int] = (60, 20, 20)
+    """Per cent of the classes that train, validate and test in the split by seed."""
+    least: int = 2
+    """Pictures that a class must have; smaller ones are left out, by name."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be."""
+        if not 1 <= self.size <= LARGEST:
+            raise DataError(f"--size is {self.size}; it must be between 1 and {LARGEST} pixels")
+        if min(self.shares) <= 0:
+            raise DataError(f"--shares are {self.shares}; all three must be positive")
+        if self.least < 1:
+            raise DataError(f"--least is {self.least}; it must be at least 1")
+
+
+class Placed(NamedTuple):
+    """A picture and where it belongs."""
+
+    member: Member
+    class_name: str
+    image_name: str
+    split: str
+    """ "" where nothing says so."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What there is."""
+
+    items: Sequence[Item]
+    """The pictures, by class name and image name."""
+    splits: Mapping[str, Sequence[str]]
+    """"train", "val", "test" -> class names."""
+    scheme: str
+    """What split the classes: "folder", "file", "seed0"; "folder-val-seed0" where validation is drawn."""
+    left_out: Sequence[Member]
+    """Files that are no pictures of a class."""
+    missing: Sequence[Row]
+    """Rows of a list that mean no picture that is there."""
+    notes: Sequence[str]
+    """What is odd, but not wrong."""
+
+
+def survey(members: Sequence[Member], options: Options, where: Path) -> Survey:
+    """Say of every picture of which class it is, and of every class in which split.
+
+    Args:
+        members: of one folder or archive; they are read later, by the items.
+        where: the folder or archive, for messages.
+
+    Raises:
+        DataError: no class; too few classes; a class in two splits; a list that contradicts itself.
+    """
+    members = [member for member in members if not member.is_hidden]
+    pictures = [member for member in members if member.is_image]
+    top = _top(pictures)
+    lists = _lists(members, top, options)
+    if lists is None and options.split == "file":
+        raise DataError(f"{where} has no list: a CSV with the columns file, label and split. Name one with --labels.")
+    placed = _by_list(pictures, top, lists) if lists else _by_folder(pictures, top, options.split)
+    if options.split == "folder" and not any(picture.split for picture in placed):
+        raise DataError(f"{where} has no folders train, val and test with class folders in them. Use --split seed.")
+    chosen, homes, notes = _classes(placed, options.least)
+    if not chosen:
+        raise DataError(
+            f"{where} has no pictures of any class: expected a folder of pictures for each class, or a CSV with the "
+            "columns file and label."
+        )
+    splits, scheme = _splits(homes, options, "file" if lists else "folder", where)
+    taken = {id(member) for member in chosen.values()}
+    items = [Item(*name, member.place, member.read) for name, member in sorted(chosen.items())]
+    left_out = [m for m in members if id(m) not in taken and m.parts[-1].lower()[-4:] != ".csv"]
+    return Survey(items, splits, scheme, left_out, lists.missing(pictures) if lists else (), notes)
+
+
+def _top(pictures: Sequence[Member]) -> tuple[str, ...]:
+    """The folder that all pictures are in, as near to them as can be without entering a folder of one split."""
+    folders = [picture.parts[:-1] for picture in pictures]
+    top: tuple[str, ...] = min(folders, default=())
+    for folder in folders:
+        same = next(
+            (i for i, (a, b) in enumerate(zip(top, folder, strict=False)) if a != b), min(len(top), len(folder))
+        )
+        top = top[:same]
+    return next((top[:i] for i, part in enumerate(top) if part.lower() in NAMES), top)
+
+
+def _lists(members: Sequence[Member], top: tuple[str, ...], options: Options) -> Lists | None:
+    """The list that is named, or those that lie with the pictures or above them; None where there are none."""
+    if options.labels is not None:
+        rows = read_list(options.labels)
+    elif options.split == "folder":
+        return None
+    else:
+        found = [m for m in members if m.parts[-1].lower().endswith(".csv") and m.parts[:-1] == top[: len(m.parts) - 1]]
+        found = [member for member in found if is_list(member.read())]
+        splits = [NAMES.get(member.parts[-1].lower().removesuffix(".csv"), "") for member in found]
+        if len(found) > 1 and not all(splits):
+            names = " and ".join(member.place for member, split in zip(found, splits, strict=True) if not split)
+            raise DataError(f"{names}: which list is meant? Name it with --labels, or leave one there.")
+        rows = [row for m, split in zip(found, splits, strict=True) for row in parse_list(m.read(), m.place, split)]
+    if options.split == "seed":
+        rows = [row._replace(split="") for row in rows]
+    return Lists(row._replace(split=_split_named(row)) for row in rows) if rows else None
+
+
+def _split_named(row: Row) -> str:
+    if row.split and row.split.lower() not in NAMES:
+        raise DataError(f"{row.place}: there is no split {row.split!r}. Use train, val or test.")
+    return NAMES.get(row.split.lower(), "")
+
+
+def _by_list(pictures: Sequence[Member], top: tuple[str, ...], lists: Lists) -> list[Placed]:
+    rows = [(picture, lists.find(picture)) for picture in pictures]
+    return [Placed(p, row.label, _name(p.parts[len(top) :]), row.split) for p, row in rows if row is not None]
+
+
+def _name(path: Iterable[str]) -> str:
+    return composed("/".join(path))
+
+
+def _by_folder(pictures: Sequence[Member], top: tuple[str, ...], how: str) -> list[Placed]:
+    paths = [(picture, picture.parts[len(top) :]) for picture in pictures]
+    found = {NAMES[path[0].lower()] for _, path in paths if len(path) > 2 and path[0].lower() in NAMES}
+    if not {"train"} < found:  # a folder called train or test alone is a class like any other
+        return [Placed(p, _name(path[:-1]), _name(path[-1:]), "") for p, path in paths if len(path) > 1]
+    inner = [(p, path) for p, path in paths if len(path) > 2 and path[0].lower() in NAMES]
+    if how == "seed":  # the folders say nothing of classes, but tell pictures of one name apart
+        return [Placed(p, _name(path[1:-1]), _name((path[0], path[-1])), "") for p, path in inner]
+    return [Placed(p, _name(path[1:-1]), _name(path[-1:]), NAMES[path[0].lower()]) for p, path in inner]
+
+
+def _classes(
+    placed: Iterable[Placed], least: int
+) -> tuple[dict[tuple[str, str], Member], dict[str, set[str]], list[str]]:
+    """(class, image) -> its file, class -> the splits it is said to be of, and which classes are too small."""
+    chosen: dict[tuple[str, str], Member] = {}
+    homes: dict[str, set[str]] = {}
+    for member, class_name, image_name, split in placed:
+        choose(chosen, (class_name, image_name), member)
+        homes.setdefault(class_name, set()).add(split)
+    counts = Counter(class_name for class_name, _ in chosen)
+    small = sorted(name for name, count in counts.items() if count < least)
+    chosen = {name: member for name, member in chosen.items() if counts[name[0]] >= least}
+    homes = {name: splits for name, splits in homes.items() if counts[name] >= least}
+    shown = ", ".join(small[:5]) + (", …" if len(small) > 5 else "")
+    notes = [f"left out, with fewer than {least} pictures: {len(small):,} classes ({shown})"] if small else []
+    return chosen, homes, notes
+
+
+def _splits(homes: Mapping[str, set[str]], options: Options, by: str, where: Path) -> tuple[dict[str, list[str]], str]:
+    """Split -> classes, and what they were split by."""
+    said = {split: sorted(name for name, of in homes.items() if split in of) for split in ("", *SPLITS)}
+    unsaid = said.pop("")
+    if len(unsaid) == len(homes):
+        splits, scheme = by_seed(unsaid, options.seed, options.shares, where), f"seed{options.seed}"
+    elif unsaid:
+        raise DataError(f"{where}: the list gives class {unsaid[0]} no split, and others one. Give all one, or none.")
+    else:
+        splits, scheme = said, by
+    try:
+        check_disjoint(splits, str(where))
+    except DataError as error:
+        raise DataError(f"{error} Or let a seed split the classes: --split seed.") from error
+    if not splits["val"] and len(splits["train"]) >= 2 * FEWEST:
+        drawn = seeded_order(splits["train"], options.seed)[: max(FEWEST, len(splits["train"]) // 5)]
+        splits = splits | {"train": sorted(set(splits["train"]) - set(drawn)), "val": sorted(drawn)}
+        scheme = f"{scheme}-val-seed{options.seed}"
+    for split, names in splits.items():
+        if len(names) < FEWEST:
+            raise DataError(
+                f"{where}: the {split} split has {len(names)} classes, and an episode takes {FEWEST} at least. Add "
+                "classes, or let a seed split all of them: --split seed."
+            )
+    return splits, scheme
+
+
+def by_seed(classes: Iterable[str], seed: int, shares: tuple[int, int, int], where: Path) -> dict[str, list[str]]:
+    """Train, validate and test on these per cent of the classes, at least two each, drawn by the seed."""
+    order = seeded_order(classes, seed)
+    if len(order) < FEWEST * len(SPLITS):
+        raise DataError(
+            f"{where} has {len(order)} classes; training, validation and test take {FEWEST} at least each: "
+            f"{FEWEST * len(SPLITS)} in all."
+        )
+    val, test = (max(FEWEST, round(len(order) * share / sum(shares))) for share in shares[1:])
+    train = max(FEWEST, len(order) - val - test)
+    val = min(val, len(order) - train - FEWEST)
+    ends = (0, train, train + val, len(order))
+    return {split: sorted(order[a:b]) for split, a, b in zip(SPLITS, ends[:-1], ends[1:], strict=True)}
