@@ -34,6 +34,9 @@ LEE: Fields = {"norm": "running", "optimizer": "sgd", "outer_lr": 0.1, "weight_d
 """Lee et al. 2019, §4.1. At this rate the scale γ of the scores soon leaves its 1, at Adam's 0.001 it takes a thousand
 iterations for another 1; margins are of order 1, so that the softmax is flat until γ has grown."""
 
+OWN = "own"
+"""Stands in these tables for every data set that has no entry of its own: the user's."""
+
 DATASET_FIELDS: dict[str, Fields] = {
     "omniglot": {"split": "random", "rotations": ("train",), "backbone": "conv4-strided"},
     "mini-imagenet": {"split": "ravi-larochelle", "width": 32},
@@ -115,6 +118,11 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("metaoptnet", "omniglot"): EPISODES_60_WAY | LEE | {"split": "vinyals"},
     ("metaoptnet", "quick-draw"): PROTONET_QUICK_DRAW | LEE,
     ("metaoptnet", "glyphs"): PROTONET_GLYPHS | LEE,
+    # What the papers used on miniImageNet, with as many ways in training as at test.
+    ("maml", OWN): {"inner_steps": 5, "test_steps": 10, "clip": 10.0},
+    ("anil", OWN): {"inner_steps": 5, "test_steps": 10, "clip": 10.0},
+    ("protonet", OWN): {"norm": "running", "meta_batch": 1},
+    ("metaoptnet", OWN): LEE,
 }
 """What an algorithm's paper used on a data set, and at a number of ways or shots; where there is no paper (all of
 glyphs, most of Quick, Draw!), this project's choice. "shots" stands for their number."""
@@ -178,12 +186,13 @@ def few_shot(algorithm: str, benchmark: str, schedule: str = "paper") -> FewShot
     ways, shots = int(match["ways"]), int(match["shots"])
     dataset, use = BENCHMARKS.get(match["base"], (match["base"], {}))
     fields: Fields = {"ways": ways, "shots": shots, "train_ways": ways, "train_shots": shots}
-    fields |= DATASET_FIELDS.get(dataset, {})
-    for key in (dataset, f"{dataset}-{ways}w", f"{dataset}-{shots}s"):
+    like = dataset if dataset in DATASET_FIELDS else OWN
+    fields |= DATASET_FIELDS.get(like, {})
+    for key in (like, f"{like}-{ways}w", f"{like}-{shots}s"):
         fields |= PAPERS.get((learner, key), {})
     fields |= use | variant
     if schedule == "short":
-        fields |= _short(algorithm, learner, dataset, fields)
+        fields |= _short(algorithm, learner, like, fields)
     stands_for = {"ways": ways, "shots": shots}
     fields = {name: stands_for.get(value, value) if isinstance(value, str) else value for name, value in fields.items()}
     fields.setdefault("split", DATASETS[dataset].splits[0])
