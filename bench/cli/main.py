@@ -18,7 +18,7 @@ USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside
   metabench sweep paper|FILE|ROW... [...]   many runs as one job that can be stopped and goes on
   metabench evaluate RUN_FOLDER [...]       test a trained run again, or under another protocol
   metabench render RUN_FOLDER [...]         a film or a plot of a policy before and after its updates
-  metabench data list|download|import|verify|preview
+  metabench data list|download|import|verify|preview; `data import NAME FOLDER` makes one of your own pictures
   metabench bench vision                    speed beside learn2learn, and the roofline
   metabench bench envs                      simulation beside the limit of physics and Gymnasium, and a profile
   metabench peers                           speed beside learn2learn alone, filed as a record
