@@ -5,7 +5,8 @@
     spec = ENVIRONMENTS["cheetah-vel"]
     simulator = Simulator(spec, spec.tasks.sample(20, seed=0), rollouts=20)
 
-To add an environment, write its `Spec` in a file and name it in `ENVIRONMENTS`. Importing this package registers every
+To add an environment, write its `Spec` in a file and name it in `ENVIRONMENTS`, or name one of Gymnasium's there as it
+is: ``OwnEnvironment(MyEnv)``. Importing this package registers every
 environment with Gymnasium: ``gymnasium.make("metabench/CheetahVel-v0")``.
 """
 
@@ -17,14 +18,16 @@ from typing import Any
 import envs.opengl  # noqa: F401 - before anything else imports MuJoCo
 
 # isort: on
+from envs.environment import Environment, Step
 from envs.navigation import CORNERS, Navigation
+from envs.own import OwnEnvironment
 from envs.registration import MetaEnv, MetaVectorEnv, gymnasium_id, register_all
 from envs.robots.ant import WHOLE, AntDirection, AntForwardBackward, AntGoal, AntVelocity
 from envs.robots.half_cheetah import CheetahDirection, CheetahVelocity
 from envs.robots.humanoid import HumanoidDirection
 from envs.robots.locomotion import Noise
 from envs.robots.random_parameters import HopperParameters, WalkerParameters
-from envs.simulator import Simulator, Step
+from envs.simulator import Simulator
 from envs.spec import Spec
 from envs.tasks import Distribution, TaskError, Tasks, split
 from envs.variables import Arc, Choice, Uniform
@@ -32,8 +35,10 @@ from envs.variables import Arc, Choice, Uniform
 __all__ = [
     "ENVIRONMENTS",
     "Distribution",
+    "Environment",
     "MetaEnv",
     "MetaVectorEnv",
+    "OwnEnvironment",
     "Simulator",
     "Spec",
     "Step",
@@ -55,7 +60,7 @@ _RLLAB_CHEETAH: dict[str, Any] = _RLLAB | {"observes": ("joints", "com")}
 _RLLAB_ANT: dict[str, Any] = _RLLAB | {"rllab": True, "observes": (*WHOLE[:-1], "com")}
 _HALF_CIRCLE = Arc("goal", 1.0, 0.0, math.pi)
 
-ENVIRONMENTS: dict[str, Spec] = {
+ENVIRONMENTS: dict[str, Environment] = {
     "navigation": Navigation(),
     "navigation-maml": Navigation(action_scale=1.0),
     "navigation-promp": Navigation(goals=Uniform("goal", -2.0, 2.0, 2), ends_at="origin"),
@@ -114,4 +119,4 @@ def family(name: str) -> str:
     return re.sub(r"(-(2019|maml|promp|pearl|varibad|corner|half-circle))+$", "", name)
 
 
-register_all(ENVIRONMENTS)
+register_all({name: spec for name, spec in ENVIRONMENTS.items() if isinstance(spec, Spec)})

@@ -53,7 +53,9 @@ def spec_of(environment: str | Spec) -> Spec:
     """The variant of that name."""
     from envs import ENVIRONMENTS
 
-    return ENVIRONMENTS[environment] if isinstance(environment, str) else environment
+    spec = ENVIRONMENTS[environment] if isinstance(environment, str) else environment
+    assert isinstance(spec, Spec), "an environment of one's own is Gymnasium's already"
+    return spec
 
 
 def limited(spec: Spec, steps: int | None) -> Spec:

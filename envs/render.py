@@ -16,6 +16,7 @@ from algorithms.network import Params
 from envs.camera import Camera, Picture
 from envs.opengl import CannotDraw
 from envs.robots.physics import Physics
+from envs.simulator import Simulator
 from envs.suite import Control, Tasks
 
 
@@ -45,8 +46,8 @@ def films(
     Raises:
         CannotDraw: the environment has no robot, or there is no headless OpenGL.
     """
-    simulator = suite.simulator(tasks, 0)
-    if not isinstance(simulator.world, Physics):
+    simulator = suite.episodes(tasks, 0)
+    if not isinstance(simulator, Simulator) or not isinstance(simulator.world, Physics):
         raise CannotDraw("this environment has no robot to film")
     simulator.reset()
     camera = Camera(simulator.world.snapshot(0, 0)[0], *size)
@@ -76,7 +77,8 @@ def _film(
     chosen = int(np.argsort(rolled.returns[0], kind="stable")[tasks.rollouts // 2])
     steps = int(rolled.valid[0, chosen].sum())
     so_far = np.concatenate([[0.0], np.cumsum(rolled.rewards[0, chosen, :steps])])
-    simulator = suite.simulator(tasks, update)
+    simulator = suite.episodes(tasks, update)
+    assert isinstance(simulator, Simulator)
     world = simulator.world
     assert isinstance(world, Physics)
     simulator.reset()

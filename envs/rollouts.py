@@ -14,7 +14,7 @@ from algorithms.learner import Learner
 from algorithms.network import Params
 from algorithms.outer.gradient import Diverged
 from envs.advantages import advantages, baseline_features, discounted, fit, normalised
-from envs.simulator import Simulator
+from envs.environment import Episodes
 from envs.variables import Bools, Floats
 
 LOG_2PI = math.log(2 * math.pi)
@@ -41,13 +41,11 @@ class Rollouts(NamedTuple):
         return np.asarray(self.rewards.sum(-1))
 
 
-def roll_out(
-    simulator: Simulator, learner: Learner, fast: Params, noise: Floats, hint: Floats | None = None
-) -> Rollouts:
+def roll_out(episodes: Episodes, learner: Learner, fast: Params, noise: Floats, hint: Floats | None = None) -> Rollouts:
     """One episode of every rollout, its actions mean + deviation · noise.
 
     Args:
-        simulator: T tasks × E rollouts; is reset first.
+        episodes: T tasks × E rollouts; are started first.
         fast: the policy φ, one for all tasks or one a task, on any device.
         noise: standard normal, (T, E, H, A): a step's action depends on its own number alone.
         hint: (T, C), appended to every observation: the task, for a policy that may see it.
@@ -55,17 +53,17 @@ def roll_out(
     Raises:
         Diverged: the policy's actions are not finite.
     """
-    seen = [] if hint is None else [np.broadcast_to(hint[:, None], (*simulator.shape, hint.shape[1]))]
-    (tasks, rollouts), horizon = simulator.shape, simulator.spec.horizon
-    width = simulator.spec.observation_size + (0 if hint is None else hint.shape[1])
-    observations = np.zeros((tasks, rollouts, horizon, width))
+    seen = [] if hint is None else [np.broadcast_to(hint[:, None], (*episodes.shape, hint.shape[1]))]
+    (tasks, rollouts), horizon = episodes.shape, noise.shape[2]
     actions, rewards = np.zeros_like(noise), np.zeros((tasks, rollouts, horizon))
     log_probs, valid = np.zeros_like(rewards), np.zeros(rewards.shape, bool)
-    before = simulator.diverged.copy()
+    before = episodes.diverged.copy()
     with one_thread():
-        now = simulator.reset()
+        now = episodes.reset()
+        width = now.shape[-1] + (0 if hint is None else hint.shape[1])
+        observations = np.zeros((tasks, rollouts, horizon, width))
         for t in range(horizon):
-            running = simulator.running
+            running = episodes.running
             valid[:, :, t] = running
             observations[:, :, t] = np.concatenate([now, *seen], -1)
             mean, log_std = act(learner, fast, observations[:, :, t])
@@ -74,13 +72,13 @@ def roll_out(
             log_probs[:, :, t] = -(0.5 * noise[:, :, t] ** 2 + log_std + 0.5 * LOG_2PI).sum(-1)
             if not np.isfinite(actions[:, :, t][running]).all():
                 raise Diverged("a policy's actions are not finite")
-            step = simulator.step(actions[:, :, t])
+            step = episodes.step(actions[:, :, t])
             rewards[:, :, t], now = step.rewards, step.observations
-            if not simulator.running.any():
+            if not episodes.running.any():
                 break
     for x in (observations, actions):
         x *= valid[..., None]
-    return Rollouts(observations, actions, rewards, log_probs * valid, valid, simulator.diverged > before)
+    return Rollouts(observations, actions, rewards, log_probs * valid, valid, episodes.diverged > before)
 
 
 @contextlib.contextmanager

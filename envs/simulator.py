@@ -16,27 +16,16 @@ it is, is no longer simulated, and gives reward 0, until it is reset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from envs.spec import Spec
-from envs.variables import Bools, Floats
+from envs.environment import Step as Step
+from envs.variables import Floats
 
-
-class Step(NamedTuple):
-    """What one step of T × E rollouts gave.
-
-    observations: (T, E, O). rewards: (T, E). terminated, truncated: (T, E), true in the step that ended a rollout.
-    info: counts of this step: "steps" that were simulated, "terminated", "truncated" by the horizon, "diverged".
-    """
-
-    observations: Floats
-    rewards: Floats
-    terminated: Bools
-    truncated: Bools
-    info: dict[str, int]
+if TYPE_CHECKING:
+    from envs.spec import Spec
 
 
 class Simulator:

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from envs.tasks import Distribution
+from envs.simulator import Simulator
+from envs.tasks import Distribution, Tasks
 from envs.variables import Bools, Floats
 
 State = Mapping[str, Floats]
@@ -94,6 +95,10 @@ class Spec(ABC):
             control: (T, E, A) in [−1, 1].
             task: arrays (T, 1, ...).
         """
+
+    def episodes(self, tasks: Tasks, rollouts: int, threads: int, seed: int, indices: Sequence[int]) -> Simulator:
+        """E rollouts of each task, simulated together (see `envs.environment.Environment`)."""
+        return Simulator(self, tasks, rollouts, threads, seed, indices)
 
     def terminated(self, state: State, task: Mapping[str, Floats]) -> Bools | None:
         """Which rollouts have ended by falling or arriving, (T, E); None where none ever does."""

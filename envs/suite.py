@@ -11,11 +11,9 @@ from torch import Tensor
 
 from algorithms.learner import Batch, Learner
 from algorithms.network import Params
+from envs.environment import Environment, Episodes
+from envs.environment import Tasks as Variables
 from envs.rollouts import Rollouts, roll_out, weigh
-from envs.simulator import Simulator
-from envs.spec import Spec
-from envs.tasks import Tasks as Variables
-from envs.variables import Floats
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Control:
     """Task distributions of control: every update sees fresh rollouts of the policy in hand.
 
     Args:
-        spec: the environment variant.
+        spec: the environment.
         rollouts: E, episodes of each task between updates, and for a score.
         seeds: split -> seed of its tasks, starts and action noise.
         test_rollouts: E at validation and test, if another.
@@ -65,7 +63,7 @@ class Control:
 
     def __init__(
         self,
-        spec: Spec,
+        spec: Environment,
         rollouts: int,
         seeds: Mapping[str, int],
         *,
@@ -88,8 +86,8 @@ class Control:
     @property
     def observation_size(self) -> int:
         """O, with the task where the policy sees it."""
-        one = self.spec.tasks.sample(1, 0)
-        return self.spec.observation_size + (sum(v.size for v in one.values()) if self.sees_task else 0)
+        size = self.spec.observation_size
+        return size + (self.spec.tasks.flat(self.spec.tasks.at([0], 0)).shape[1] if self.sees_task else 0)
 
     def tasks(self, indices: Iterable[int], split: str) -> Tasks:
         """The tasks with these indices; a task depends on its index and the split's seed alone."""
@@ -129,13 +127,13 @@ class Control:
         """Episodes of the policy φ_update on the tasks."""
         shape = (tasks.rollouts, self.spec.horizon, self.spec.action_size)
         noise = [np.random.default_rng((tasks.seed, update, i)).standard_normal(shape) for i in tasks.indices]
-        hint = _flat(tasks.variables) if self.sees_task else None
-        return roll_out(self.simulator(tasks, update), learner, fast, np.stack(noise), hint)
+        hint = self.spec.tasks.flat(tasks.variables) if self.sees_task else None
+        return roll_out(self.episodes(tasks, update), learner, fast, np.stack(noise), hint)
 
-    def simulator(self, tasks: Tasks, update: int) -> Simulator:
-        """The simulation that those episodes run in, not yet reset."""
+    def episodes(self, tasks: Tasks, update: int) -> Episodes:
+        """Those episodes, not yet started."""
         starts = int(np.random.SeedSequence((tasks.seed, update)).generate_state(1)[0])
-        return Simulator(self.spec, tasks.variables, tasks.rollouts, self.threads, starts, tasks.indices)
+        return self.spec.episodes(tasks.variables, tasks.rollouts, self.threads, starts, tasks.indices)
 
     def _batch(self, rollouts: Rollouts) -> Batch:
         """(T, E, H, ...) -> (T, N, ...) with N = E · H."""
@@ -146,8 +144,3 @@ class Control:
         weights = weigh(rollouts, self.discount, self.trace)
         x, y = flat(rollouts.observations), flat(rollouts.actions)
         return Batch(x, y, flat(weights), valid=flat(rollouts.valid), old=flat(rollouts.log_probs))
-
-
-def _flat(variables: Variables) -> Floats:
-    """All variables of each task side by side, (T, C)."""
-    return np.concatenate([v.reshape(len(v), -1) for v in variables.values()], 1)

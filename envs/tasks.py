@@ -49,6 +49,10 @@ class Distribution:
         columns = zip(*drawn, strict=True)
         return {v.name: np.stack(column) for v, column in zip(self.variables, columns, strict=True)}
 
+    def flat(self, tasks: Mapping[str, Floats]) -> Floats:
+        """All variables of each task side by side, (T, C)."""
+        return np.concatenate([tasks[v.name].reshape(len(tasks[v.name]), -1) for v in self.variables], 1)
+
     def check(self, tasks: Mapping[str, object]) -> Tasks:
         """The tasks as float64 arrays, each (T, *shape).
 

@@ -76,16 +76,18 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
     import torch
 
     from algorithms import CannotCompile
+    from algorithms.references import CannotLoad
     from bench.recipes.recipe import RecipeError
     from bench.terminal import complain
     from bench.training.checkpoint import RunFolderError
+    from envs.own import CannotUse
     from vision.data.source import DataError
 
     module, name = VERBS[verb].split(":")
     act: Callable[[list[str]], int] = getattr(importlib.import_module(module), name)
     try:
         return act(arguments)
-    except (RecipeError, DataError, RunFolderError, CannotCompile) as error:
+    except (RecipeError, DataError, RunFolderError, CannotCompile, CannotLoad, CannotUse) as error:
         return complain(str(error))
     except torch.OutOfMemoryError as error:
         return complain(f"{str(error).split('. ')[0]}; carry fewer tasks at once with --chunk, e.g. --chunk 1")

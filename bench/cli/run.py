@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from algorithms.references import is_reference
 from bench.recipes.recipe import Recipe, RecipeError, from_fields
 from bench.records.metric import METRICS
 from bench.records.schema import file_name
@@ -33,13 +34,13 @@ class RunCommand:
 
 def run(arguments: list[str]) -> int:
     """metabench run ALGORITHM BENCHMARK."""
-    names = [word for word in arguments[:2] if not word.startswith("-")]
-    if len(names) < 2:
+    algorithm, benchmark, flags = split_names(arguments)
+    if not (algorithm and benchmark):
         if "-h" in arguments or "--help" in arguments:
             print(usage())
             return 0
         raise RecipeError(f"run needs an algorithm and a benchmark first\n\n{usage()}")
-    command = parse_run(names[0], names[1], arguments[2:])
+    command = parse_run(algorithm, benchmark, flags)
     recipe = labelled(command.recipe)
     if command.options.dry_run:
         from bench.training.dry_run import describe
@@ -55,6 +56,23 @@ def run(arguments: list[str]) -> int:
     return 0 if record is None or record["status"] == "complete" else 1
 
 
+def split_names(arguments: Sequence[str]) -> tuple[str, str, list[str]]:
+    """(algorithm, benchmark, the flags); a name that is missing is empty.
+
+    `--environment module:my_package.MyEnv` stands in place of a benchmark.
+    """
+    names = [word for word in arguments[:2] if not word.startswith("-")]
+    flags = list(arguments[len(names) :])
+    own = _value_of("--environment", flags)
+    if len(names) == 1 and own:
+        at = next(i for i, word in enumerate(flags) if word.startswith("--environment"))
+        del flags[at : at + (1 if "=" in flags[at] else 2)]
+        if not is_reference(own):
+            raise RecipeError(f"--environment is {own}; write module:my_package.MyEnv, or the name as the benchmark")
+        names.append(own)
+    return (*[*names, "", ""][:2], flags)  # type: ignore[return-value]
+
+
 def usage() -> str:
     """What `run` takes, with the names there are."""
     names = [
@@ -66,6 +84,7 @@ def usage() -> str:
         "usage: metabench run ALGORITHM BENCHMARK [--schedule short] [--seed N] [--dry-run] [...]\n",
         *names,
         "\n`metabench run maml omniglot-5w1s --help` shows every flag of that recipe.",
+        "`metabench run maml --environment module:my_package.MyEnv` trains in an environment of your own.",
     ])  # fmt: skip
 
 
@@ -97,7 +116,7 @@ def _value_of(flag: str, flags: Sequence[str]) -> str | None:
 
 def labelled(recipe: Recipe) -> Recipe:
     """The recipe as it is filed: its schedule is "custom" where a flag changed anything."""
-    plain = resolve(recipe.algorithm, recipe.benchmark, recipe.schedule)
+    plain = resolve(recipe.algorithm, world_of(recipe).reference(recipe), recipe.schedule)
     _keeps_its_name(recipe, plain)
     world_of(recipe).flags(recipe, plain)
     return recipe if plain == recipe else dataclasses.replace(recipe, schedule="custom").check()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from envs import Spec
+from envs.environment import Environment
 from envs.render import Film
 
 LARGEST = 2_000_000
@@ -18,7 +18,7 @@ QUALITIES = ((128, 1), (64, 1), (32, 1), (32, 2), (16, 3), (16, 6), (8, 12))
 """(colours, every so many pictures): the first that makes the film small enough."""
 
 
-def filmstrip(title: str, films: Sequence[Film], spec: Spec, every: int) -> bytes:
+def filmstrip(title: str, films: Sequence[Film], spec: Environment, every: int) -> bytes:
     """A GIF that plays the films at once; one that has ended stands still.
 
     Args:

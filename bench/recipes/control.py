@@ -7,6 +7,7 @@ the environment's published line fixes, what the algorithm needs there, what its
 from __future__ import annotations
 
 from algorithms import LEARNERS
+from algorithms.references import is_reference
 from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
 
 COMMON: Fields = {
@@ -31,7 +32,8 @@ Raghu et al. 2020 (ANIL) do not name their code; by its date it is likely to hav
 """
 
 LINE_2020: Fields = {"hidden": (64, 64), "activation": "tanh", "iterations": 500}
-"""tristandeleu/pytorch-maml-rl@21d4ba1, configs/maml: its divergence is a sum (`Independent`)."""
+"""tristandeleu/pytorch-maml-rl@21d4ba1, configs/maml: its divergence is a sum (`Independent`). An environment of one's
+own has these settings too."""
 
 PROMP_LINE: Fields = {"hidden": (64, 64), "activation": "tanh", "iterations": 1001}
 """Rothfuss et al. 2019 and its code (jonasrothfuss/ProMP@93ae339)."""
@@ -101,14 +103,20 @@ made when it was every fifth say so in their recipe.
 """
 
 
-def control(algorithm: str, environment: str, schedule: str = "paper") -> ControlRecipe:
-    """The recipe of a row of control (see `bench.worlds.resolve`)."""
+def control(algorithm: str, environment: str, schedule: str = "paper", filed_as: str = "") -> ControlRecipe:
+    """The recipe of a row of control (see `bench.worlds.resolve`).
+
+    Args:
+        filed_as: name of its results; the environment's if empty.
+    """
     learner, variant = VARIANTS.get(algorithm, (algorithm, {}))
     if learner not in LEARNERS:
         raise RecipeError(unknown("algorithm", algorithm, [*LEARNERS, *VARIANTS]))
-    fields = COMMON | ENVIRONMENT_FIELDS.get(environment, {}) | LEARNER_FIELDS.get(learner, {})
+    line = LINE_2020 if is_reference(environment) else ENVIRONMENT_FIELDS.get(environment, {})
+    fields = COMMON | line | LEARNER_FIELDS.get(learner, {})
     if schedule == "short":
         fields |= SHORT | {"iterations": min(SHORT["iterations"], fields["iterations"])}
     fields |= variant | BASELINE_FIELDS.get((algorithm, environment), {})
-    fields |= {"algorithm": algorithm, "benchmark": environment, "environment": environment, "schedule": schedule}
+    fields |= {"algorithm": algorithm, "benchmark": filed_as or environment, "environment": environment}
+    fields |= {"schedule": schedule}
     return ControlRecipe(**fields).check()

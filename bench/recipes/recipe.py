@@ -192,7 +192,8 @@ class ControlRecipe(Recipe):
     """Everything that decides the result of a control run, except the seed."""
 
     environment: tyro.conf.Suppress[str] = "navigation"
-    """Where it is trained, a name in `envs.ENVIRONMENTS`; `benchmark` is where it is tested."""
+    """Where it is trained, a name in `envs.ENVIRONMENTS` (`benchmark` is where it is tested), or for an environment of
+    one's own what makes it, "module:my_package.MyEnv"."""
     rollouts: int = 20
     """Episodes of each task before each update while training."""
     test_rollouts: int = 0

@@ -34,7 +34,7 @@ WATCHED: tuple[Watched, ...] = (
     (Physics, "reset", "physics"),
     (Simulator, "step", MEASURES),
     (Simulator, "reset", MEASURES),
-    (Control, "simulator", MEASURES),
+    (Control, "episodes", MEASURES),
     (envs.rollouts, "act", "policy"),
     (Control, "roll", "noise, records"),
     (envs.suite, "weigh", "baselines, advantages"),

@@ -30,7 +30,7 @@ from bench.recipes.control import control
 from bench.speed.turns import alternate, ratio
 from bench.speed.workloads import Unequal
 from bench.worlds.control_build import make_policy, make_suite
-from envs import Simulator
+from envs import ENVIRONMENTS, Simulator, Spec
 from envs.robots.physics import load_model
 from envs.rollouts import Rollouts, act
 from envs.variables import Floats
@@ -55,7 +55,9 @@ class ClosedLoop:
         recipe = dataclasses.replace(control("maml", "cheetah-dir"), benchmark=ENVIRONMENT, environment=ENVIRONMENT)
         self.threads = workers.threads
         self.suite = make_suite(recipe, 0, workers, torch.device(workers.device))
-        self.suite.spec = dataclasses.replace(self.suite.spec, horizon=steps)
+        spec = ENVIRONMENTS[ENVIRONMENT]
+        assert isinstance(spec, Spec)
+        self.suite.spec = dataclasses.replace(spec, horizon=steps)
         self.learner = make_policy(recipe, 0, self.suite).to(workers.device)
         self.tasks = self.suite.tasks(range(tasks), "train")
         self.fast = self.learner.begin()
@@ -67,7 +69,8 @@ class ClosedLoop:
 
     def started(self) -> Simulator:
         """The simulation at the start."""
-        simulator = self.suite.simulator(self.tasks, 0)
+        simulator = self.suite.episodes(self.tasks, 0)
+        assert isinstance(simulator, Simulator)
         simulator.reset()
         return simulator
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from algorithms.references import is_reference
 from bench.recipes import control as recipes
 from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
 from bench.records.metric import RETURN
@@ -14,6 +15,7 @@ from bench.worlds.control_build import build
 from bench.worlds.control_cost import cost_rows, seconds
 from bench.worlds.world import Place, Retest, World
 from envs import ENVIRONMENTS, family
+from envs.own import benchmark_name, own
 
 
 class ControlWorld(World[ControlRecipe]):
@@ -29,14 +31,25 @@ class ControlWorld(World[ControlRecipe]):
         return list(ENVIRONMENTS)
 
     def has(self, benchmark: str) -> bool:
-        return benchmark in ENVIRONMENTS
+        return benchmark in ENVIRONMENTS or is_reference(benchmark)
 
     def resolve(self, algorithm: str, benchmark: str, schedule: str) -> ControlRecipe:
-        return recipes.control(algorithm, benchmark, schedule)
+        if not is_reference(benchmark):
+            return recipes.control(algorithm, benchmark, schedule)
+        name = benchmark_name(benchmark)
+        if name in ENVIRONMENTS:
+            raise RecipeError(f"{benchmark} would be filed as {name}, which is another environment; rename it")
+        _ = own(benchmark).horizon  # raises where it cannot be used
+        return recipes.control(algorithm, benchmark, schedule, filed_as=name)
+
+    def reference(self, recipe: ControlRecipe) -> str:
+        return recipe.environment if is_reference(recipe.environment) else recipe.benchmark
 
     def registered(self, recipe: ControlRecipe) -> None:
         super().registered(recipe)
-        if not {recipe.environment, recipe.benchmark} <= ENVIRONMENTS.keys():
+        if is_reference(recipe.environment):
+            _ = own(recipe.environment).horizon
+        elif not {recipe.environment, recipe.benchmark} <= ENVIRONMENTS.keys():
             raise RecipeError(unknown("environment", recipe.environment, ENVIRONMENTS))
 
     def flags(self, recipe: ControlRecipe, plain: ControlRecipe) -> None:
@@ -68,6 +81,8 @@ class ControlWorld(World[ControlRecipe]):
 
 def _variant(recipe: ControlRecipe, name: str) -> str:
     """The variant to test in; raises RecipeError unless it is of the same benchmark and fits the policy."""
+    if is_reference(recipe.environment) or is_reference(name):
+        raise RecipeError(f"{recipe.name}: an environment of one's own is tested in itself; leave out --environment")
     if name not in ENVIRONMENTS:
         raise RecipeError(unknown("environment", name, ENVIRONMENTS))
     trained, tested = ENVIRONMENTS[recipe.environment], ENVIRONMENTS[name]

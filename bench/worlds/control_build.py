@@ -7,11 +7,14 @@ from typing import Any
 import torch
 
 from algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, TrustRegionOuter, Workers
+from algorithms.references import is_reference
 from bench.recipes.control import VARIANTS
 from bench.recipes.recipe import ControlRecipe, RecipeError
 from bench.worlds.built import TEST_SEED, Built, ResumableOuter, fields_of, selection
 from bench.worlds.world import Place
-from envs import ENVIRONMENTS, Spec, family
+from envs import ENVIRONMENTS, family
+from envs.environment import Environment
+from envs.own import own
 from envs.policy import Perceptron
 from envs.suite import Control
 
@@ -31,7 +34,7 @@ def build(recipe: ControlRecipe, seed: int, place: Place) -> Built:
 def make_suite(recipe: ControlRecipe, seed: int, workers: Workers, device: torch.device) -> Control:
     """The environment's tasks; those of training come from the seed, the others are always the same."""
     return Control(
-        ENVIRONMENTS[recipe.benchmark],
+        tested_in(recipe),
         recipe.rollouts,
         {"train": seed, **SEEDS},
         test_rollouts=recipe.test_rollouts,
@@ -43,6 +46,11 @@ def make_suite(recipe: ControlRecipe, seed: int, workers: Workers, device: torch
         threads=workers.threads,
         device=device,
     )
+
+
+def tested_in(recipe: ControlRecipe) -> Environment:
+    """The environment of a recipe's tests; one of the user's own is trained and tested in itself."""
+    return own(recipe.environment) if is_reference(recipe.environment) else ENVIRONMENTS[recipe.benchmark]
 
 
 def make_policy(recipe: ControlRecipe, seed: int, suite: Control) -> Learner:
@@ -69,12 +77,12 @@ def make_outer(recipe: ControlRecipe, learner: Learner, place: Place) -> Resumab
     )
 
 
-def protocol(recipe: ControlRecipe, spec: Spec) -> dict[str, Any]:
+def protocol(recipe: ControlRecipe, spec: Environment) -> dict[str, Any]:
     """What two returns must agree on before they can be compared."""
     return {
         "environment": family(recipe.benchmark),
         "variant": recipe.benchmark,
-        **({"trained_in": recipe.environment} if recipe.environment != recipe.benchmark else {}),
+        **({"trained_in": recipe.environment} if _elsewhere(recipe) else {}),
         "observations": spec.observation_size,
         "goals": spec.tasks.text,
         "horizon": spec.horizon,
@@ -85,3 +93,8 @@ def protocol(recipe: ControlRecipe, spec: Spec) -> dict[str, Any]:
         "test_tasks": recipe.tests,
         "selection": selection(recipe, "tasks"),
     }
+
+
+def _elsewhere(recipe: ControlRecipe) -> bool:
+    """Whether it is tested in another variant than it was trained in."""
+    return not is_reference(recipe.environment) and recipe.environment != recipe.benchmark

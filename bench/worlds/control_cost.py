@@ -13,7 +13,7 @@ from bench.recipes.recipe import ControlRecipe, RecipeError
 from bench.text import duration
 from bench.worlds.control_build import build
 from bench.worlds.world import Place
-from envs import ENVIRONMENTS
+from envs.suite import Control
 
 BRIEF_TASKS = 4
 """Of a meta-batch, that a brief look times."""
@@ -64,7 +64,8 @@ def cost(recipe: ControlRecipe, place: Place) -> Cost:
         RecipeError: if the policy diverges in it.
     """
     built = build(recipe, 0, place)
-    horizon = ENVIRONMENTS[recipe.environment].horizon
+    assert isinstance(built.suite, Control)
+    horizon = built.suite.spec.horizon
     steps = recipe.meta_batch * (recipe.inner_steps + 1) * recipe.rollouts * horizon
     validations = math.ceil(recipe.iterations / recipe.val_every)
     checked = validations * recipe.val_tasks * (recipe.judged + 1) + recipe.tests * (recipe.test_steps + 1)

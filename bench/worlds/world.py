@@ -88,6 +88,10 @@ class World(ABC, Generic[R]):
         if self.learner(recipe.algorithm) not in LEARNERS:
             raise RecipeError(unknown("algorithm", recipe.algorithm, LEARNERS))
 
+    def reference(self, recipe: R) -> str:
+        """The name that `resolve` knows its benchmark by."""
+        return recipe.benchmark
+
     @abstractmethod
     def flags(self, recipe: R, plain: R) -> None:
         """Raise RecipeError for flags that this world cannot follow, given the recipe without any."""
