@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 PREFIX = "module:"
+REFERENCE = re.compile(r"module:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*", re.ASCII)
 
 
 class CannotLoad(ValueError):
@@ -26,9 +28,9 @@ def load(reference: str) -> Any:
     Raises:
         CannotLoad: there is no such module or no such name in it, or importing it fails.
     """
-    module, _, name = reference.removeprefix(PREFIX).replace(":", ".").rpartition(".")
-    if not module or not name:
+    if not REFERENCE.fullmatch(reference):
         raise CannotLoad(f"{reference!r} is no reference; write module:my_package.MyThing")
+    module, _, name = reference.removeprefix(PREFIX).replace(":", ".").rpartition(".")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:

@@ -286,8 +286,8 @@ def own(reference: str) -> OwnEnvironment:
     found = load(reference)
     if isinstance(found, OwnEnvironment):
         return found
-    if not callable(found):
-        raise CannotUse(f"{reference} is {type(found).__name__}: neither an environment nor a function that makes one")
+    if not inspect.isfunction(found) and not (inspect.isclass(found) and issubclass(found, gymnasium.Env)):
+        raise CannotUse(f"{reference} is neither a class of environments nor a function that makes one")
     return OwnEnvironment(found)
 
 

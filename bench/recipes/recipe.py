@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 
 import tyro
 
+from algorithms.references import REFERENCE
+
 LAKE_RUNS = 20
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks
 MOST_UPDATES = 100  # that a record holds, none included
@@ -233,6 +235,8 @@ class ControlRecipe(Recipe):
         """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
         super().check()
         self.at_least({"rollouts": 1, "test_rollouts": 0})
+        if not (NAME.fullmatch(self.environment) or REFERENCE.fullmatch(self.environment)):
+            raise RecipeError(f"{self.environment!r} is no environment: give a name, or module:my_package.MyEnv")
         self.positive("max_kl", "curvature", "discount", "later_rate")
         for field in ("discount", "trace", "curvature"):
             if not 0 <= getattr(self, field) <= 1:

@@ -15,7 +15,7 @@ from bench.worlds.control_build import build
 from bench.worlds.control_cost import cost_rows, seconds
 from bench.worlds.world import Place, Retest, World
 from envs import ENVIRONMENTS, family
-from envs.own import benchmark_name, own
+from envs.own import benchmark_name
 
 
 class ControlWorld(World[ControlRecipe]):
@@ -39,7 +39,6 @@ class ControlWorld(World[ControlRecipe]):
         name = benchmark_name(benchmark)
         if name in ENVIRONMENTS:
             raise RecipeError(f"{benchmark} would be filed as {name}, which is another environment; rename it")
-        _ = own(benchmark).horizon  # raises where it cannot be used
         return recipes.control(algorithm, benchmark, schedule, filed_as=name)
 
     def reference(self, recipe: ControlRecipe) -> str:
@@ -47,9 +46,7 @@ class ControlWorld(World[ControlRecipe]):
 
     def registered(self, recipe: ControlRecipe) -> None:
         super().registered(recipe)
-        if is_reference(recipe.environment):
-            _ = own(recipe.environment).horizon
-        elif not {recipe.environment, recipe.benchmark} <= ENVIRONMENTS.keys():
+        if not is_reference(recipe.environment) and not {recipe.environment, recipe.benchmark} <= ENVIRONMENTS.keys():
             raise RecipeError(unknown("environment", recipe.environment, ENVIRONMENTS))
 
     def flags(self, recipe: ControlRecipe, plain: ControlRecipe) -> None:

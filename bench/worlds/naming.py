@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any
 
 from bench.recipes.recipe import Recipe, RecipeError
-from bench.worlds import resolve
+from bench.worlds import resolve, world_of
 
 SCHEDULES = ("paper", "short")
 """The names, the one that is preferred first."""
@@ -20,7 +20,7 @@ SCHEDULES = ("paper", "short")
 def schedule_of(recipe: Recipe) -> str:
     """The schedule whose recipe this is today; "custom" where it is none's."""
     for schedule in SCHEDULES:
-        if resolve(recipe.algorithm, recipe.benchmark, schedule).digest() == recipe.digest():
+        if _plain(recipe, schedule).digest() == recipe.digest():
             return schedule
     return "custom"
 
@@ -34,12 +34,17 @@ def run_words(recipe: Recipe) -> list[str]:
     found = [flags for schedule in SCHEDULES if (flags := _flags(recipe, schedule)) is not None]
     if not found:
         raise RecipeError(f"{recipe.name}: no flags of `metabench run` give this recipe any more")
-    return [recipe.algorithm, recipe.benchmark, *min(found, key=len)]
+    return [recipe.algorithm, world_of(recipe).reference(recipe), *min(found, key=len)]
+
+
+def _plain(recipe: Recipe, schedule: str) -> Recipe:
+    """What the recipe's names stand for today."""
+    return resolve(recipe.algorithm, world_of(recipe).reference(recipe), schedule)
 
 
 def _flags(recipe: Recipe, schedule: str) -> list[str] | None:
     """The flags that lead from a named schedule to the recipe; None where there is none for a field that differs."""
-    plain = resolve(recipe.algorithm, recipe.benchmark, schedule)
+    plain = _plain(recipe, schedule)
     words = [] if schedule == SCHEDULES[0] else ["--schedule", schedule]
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)

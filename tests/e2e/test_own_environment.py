@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from algorithms import LEARNERS
 from bench.cli.main import main
+from bench.worlds.command import command
 from envs import ENVIRONMENTS, OwnEnvironment
+from envs.own import own
 
 ROOT = Path(__file__).parents[2]
 PUCK = "module:own_environment.Puck"
@@ -42,6 +45,7 @@ def test_every_learner_runs_in_the_example(algorithm: str, tmp_path: Path) -> No
     assert (protocol["environment"], protocol["variant"], protocol["horizon"]) == ("puck", "puck", 40)
     assert (protocol["observations"], protocol["goals"]) == (4, "sample_tasks of Puck")
     assert "trained_in" not in protocol
+    assert command(record).split()[:4] == ["metabench", "run", algorithm, PUCK]
     assert all(-40 * 4.3 < mean < 0 for mean in record["test"]["mean"])
 
 
@@ -78,7 +82,7 @@ def test_one_registry_entry_is_a_name_like_any_other(tmp_path: Path, monkeypatch
         ("run maml --environment module:own_environment.Pock", "own_environment has no Pock; did you mean Puck?"),
         ("run maml --environment module:own_enviroment.Puck", "there is no module own_enviroment, neither in"),
         ("run maml --environment navigation", "--environment is navigation; write module:my_package.MyEnv"),
-        ("run maml --environment module:own_environment.np", "neither an environment nor a function that makes one"),
+        ("run maml --environment module:own_environment.np", "neither a class of environments nor a function"),
         ("run mamml --environment module:own_environment.Puck", "no algorithm 'mamml'; did you mean 'maml'?"),
         (
             "run maml --environment module:gymnasium.envs.classic_control.cartpole.CartPoleEnv",
@@ -98,3 +102,15 @@ def test_a_name_that_another_environment_has_is_refused(tmp_path: Path, capsys) 
     (tmp_path / "mine.py").write_text("from own_environment import Puck as Navigation\n")
     assert main(["run", "maml", "--environment", "module:mine.Navigation"]) == 2
     assert "would be filed as navigation, which is another environment; rename it" in capsys.readouterr().err
+
+
+def test_a_record_from_elsewhere_loads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What made it is a name in a file that anyone may have written: it is shown, not imported."""
+    assert main(["run", "maml", "--environment", PUCK, *TINY, "--out", "out", "--publish"]) == 0
+    own.cache_clear()
+    monkeypatch.setattr("envs.own.load", lambda name: pytest.fail(f"loaded {name}"))
+    shutil.copy(ROOT / "results" / "published.yaml", tmp_path / "results" / "published.yaml")
+    assert main(["report", "--results", str(tmp_path / "results")]) == 0
+    shown = (tmp_path / "results" / "leaderboard.md").read_text()
+    assert "| maml | puck |" in shown
+    assert PUCK in shown

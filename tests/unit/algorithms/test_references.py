@@ -41,6 +41,7 @@ def test_a_reference_leads_to_what_it_names() -> None:
     [
         ("module:Thing", "'module:Thing' is no reference; write module:my_package.MyThing"),
         ("module:", "'module:' is no reference"),
+        ("module:../mine_things.Thing", "is no reference"),
         ("module:mine_thing.Thing", "there is no module mine_thing, neither in "),
         ("module:mine_package.outer.make", "there is no module mine_package.outer, neither in "),
         ("module:mine_things.Thin", "mine_things has no Thin; did you mean Thing?"),
