@@ -93,6 +93,8 @@ class Learner(nn.Module):
     reads = "inputs"
     any_ways = False
     """Whether the rule makes the head from the support alone, so that no task depends on a learned number of ways."""
+    needs_labels = False
+    """Whether the rule reads class labels. Actions are none, so that control refuses it."""
 
     def __init__(self, network: Network, *, norm: str = "transductive") -> None:
         super().__init__()

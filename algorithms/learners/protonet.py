@@ -85,7 +85,13 @@ class Prototype(nn.Module):
 
 
 def class_means(support: Batch) -> Tensor:
-    """Weighted mean of the features (T, N, D) of each class: (T, K, D)."""
+    """Weighted mean of the features (T, N, D) of each class: (T, K, D).
+
+    Raises:
+        ValueError: the examples have no classes. A learner whose rule calls this says so: ``needs_labels = True``.
+    """
+    if support.ways == 0:
+        raise ValueError("the examples have actions and no labels, of which there is a mean a class")
     classes = torch.arange(support.ways, device=support.y.device)
     member = (support.y.unsqueeze(-1) == classes) * support.w.unsqueeze(-1)
     return member.transpose(1, 2) @ support.x / member.sum(1).unsqueeze(-1)

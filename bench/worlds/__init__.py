@@ -46,9 +46,11 @@ def resolve(algorithm: str, benchmark: str, schedule: str = "paper") -> Recipe:
         raise RecipeError(unknown("schedule", schedule, ["paper", "short"]))
     world = world_of_benchmark(benchmark)
     if algorithm not in world.algorithms:
+        has = ", ".join(world.algorithms)
+        if algorithm in LEARNERS:
+            raise RecipeError(f"{algorithm} needs labels, of which {world.title} has none; {benchmark} has {has}")
         for other in WORLDS:
             if algorithm in other.variants:
-                has = ", ".join(world.algorithms)
                 raise RecipeError(f"{algorithm} is of {other.title} only; {benchmark} has {has}")
         raise RecipeError(unknown("algorithm", algorithm, world.algorithms))
     recipe: Recipe = world.resolve(algorithm, benchmark, schedule)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from algorithms import LEARNERS
 from algorithms.references import is_reference
 from bench.recipes import control as recipes
 from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
@@ -25,6 +26,10 @@ class ControlWorld(World[ControlRecipe]):
     metric = RETURN
     recipe = ControlRecipe
     variants = recipes.VARIANTS
+
+    @property
+    def algorithms(self) -> list[str]:
+        return [name for name in super().algorithms if name not in LEARNERS or not LEARNERS[name].needs_labels]
 
     @property
     def benchmarks(self) -> Sequence[str]:

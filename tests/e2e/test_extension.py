@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,15 @@ from vision import DATASETS
 from vision.data.cache import content_digest
 from vision.data.source import ClassImages, Dataset, check_scheme
 
+README = Path(__file__).resolve().parents[2] / "README.md"
+
 
 class NearestMean(Learner):
     """The head's rows are the class means, scaled to length 1: nearest by angle."""
 
     reads = "features"
     any_ways = True
+    needs_labels = True
 
     def rule(self, fast: Params, support: Batch) -> Params:
         means = torch.nn.functional.normalize(class_means(support), dim=-1)  # (T, K, D)
@@ -57,6 +61,29 @@ class Bars:
         return [Path(__file__)]
 
     def download(self, root: Path) -> None: ...
+
+
+def test_the_algorithm_of_the_readme_runs_and_says_what_it_cannot(tmp_path, monkeypatch, capsys):
+    """As printed: with other ways at test than in training, and in control with one line."""
+    (code,) = re.findall(r"```python\n(class NearestMean\(Learner\).*?)```", README.read_text(), re.DOTALL)
+    names = {"Learner": Learner, "Params": Params, "Batch": Batch, "class_means": class_means}
+    exec(code, names)
+    monkeypatch.setitem(LEARNERS, "nearest-mean", names["NearestMean"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    tiny = "--iterations 1 --val-tasks 2 --test-tasks 4 --width 4 --queries 2 --train-queries 2 --threads 1 --out out"
+    assert main(["run", "nearest-mean", "glyphs-5w1s", "--ways", "10", *tiny.split()]) == 0
+    assert json.loads((tmp_path / "out" / "record.json").read_text())["protocol"]["ways"] == 10
+    capsys.readouterr()
+    assert main(["run", "nearest-mean", "navigation", "--dry-run"]) == 2
+    assert capsys.readouterr().err == (
+        "metabench: nearest-mean needs labels, of which control has none; navigation has maml, anil, meta-sgd, protonet, "
+        "metaoptnet, maml-fo, maml-promp, untrained, pretrained, oracle\n"
+    )
+    assert main(["run"]) == 2
+    usage = capsys.readouterr().err
+    assert re.search(r"few-shot images: +maml, anil, meta-sgd, protonet, metaoptnet, nearest-mean", usage)
+    assert re.search(r"control: +maml, anil, meta-sgd, protonet, metaoptnet, maml-fo", usage)
 
 
 @pytest.mark.parametrize("toy", [NearestMean, Bars])
@@ -114,7 +141,7 @@ def test_the_other_verbs_know_it(capsys):
 def test_an_environment_runs_through_the_command_line(algorithm, tmp_path, capsys):
     if algorithm != "maml":
         assert main(["run", algorithm, "line"]) == 2
-        assert "no algorithm 'nearest-line'; did you mean 'nearest-mean'?" in capsys.readouterr().err
+        assert "no algorithm 'nearest-line'" in capsys.readouterr().err
         return
     small = "--iterations 4 --val-every 2 --val-tasks 4 --test-tasks 8 --meta-batch 4 --rollouts 8 --hidden 8"
     argv = ["run", algorithm, "line", *small.split(), "--threads", "1", "--out", "out"]

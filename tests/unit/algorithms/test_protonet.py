@@ -20,6 +20,11 @@ def test_class_means_by_hand() -> None:
     assert torch.equal(class_means(weighted), torch.tensor([[[2.5, 0.0], [0.0, 5.0]]]))
 
 
+def test_actions_have_no_classes() -> None:
+    with pytest.raises(ValueError, match="the examples have actions and no labels"):
+        class_means(Batch(torch.zeros(1, 3, 2), torch.zeros(1, 3, 2), torch.ones(1, 3)))
+
+
 def test_a_class_may_have_more_examples_than_another() -> None:
     support = images(2, 3)
     fewer = Batch(support.x[:, 2:], support.y[:, 2:], support.w[:, 2:], 3)
