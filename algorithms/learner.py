@@ -70,6 +70,25 @@ class Batch(NamedTuple):
         return Batch(of(self.x), of(self.y), of(self.w), self.ways, valid, old)
 
 
+def check_labels(batches: Iterable[Batch]) -> None:
+    """Raise ValueError where a label is none of the batch's 0 … K − 1. The host waits for the device once.
+
+    Past this door nothing would tell: such an example is of no class to a class mean, and a NaN or a guess comes out.
+    """
+    labelled = [batch for batch in batches if batch.ways and batch.y.numel()]
+    if not labelled:
+        return
+    ends = torch.stack([torch.stack(batch.y.aminmax()) for batch in labelled]).tolist()
+    for batch, (low, high) in zip(labelled, ends, strict=True):
+        if low < 0 or high >= batch.ways:
+            wrong = [str(label) for label in batch.y.unique().tolist() if not 0 <= label < batch.ways]
+            *first, last = [*wrong[:5], f"{len(wrong) - 5} more"] if len(wrong) > 6 else wrong
+            named = f"labels {', '.join(first)} and {last}" if first else f"label {last}"
+            raise ValueError(
+                f"{named} in a batch of {batch.ways} ways; number each task's classes 0 … {batch.ways - 1}"
+            )
+
+
 class Encoded(NamedTuple):
     """Examples as given, and as the learner's rule reads them (see `Learner.encode`)."""
 
@@ -109,6 +128,24 @@ class Learner(nn.Module):
         if self.norm == "running" and not self.training:
             fast |= {name: b.unsqueeze(0) for name, b in self.network.named_buffers()}
         return fast
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """The parameters that the outer step learns, by name: those that ask for a gradient.
+
+        A frozen one (``requires_grad_(False)``) is neither learned nor adapted by gradients. A head that a rule makes
+        anew, as ProtoNet and MetaOptNet do, is no parameter: there is nothing to freeze.
+
+        Raises:
+            ValueError: every parameter is frozen.
+        """
+        found = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        if not found:
+            raise ValueError(f"a {type(self).__name__} has nothing to learn: every parameter is frozen")
+        return found
+
+    def moved(self, fast: Params, to: Params) -> Params:
+        """φ with the entries of `to` in place of its own, but for those of frozen parameters."""
+        return fast | {name: t for name, t in to.items() if self.network.get_parameter(name).requires_grad}
 
     def encode(self, batch: Batch) -> Encoded:
         """What all updates share: the examples, and their features where the rule reads only these."""
@@ -156,14 +193,17 @@ class Learner(nn.Module):
         Where the batch holds `old`, −mean of w · p / p_old. At the policy that drew the actions its gradient is
         the same, and its second derivative has a term of the expected return's that the score alone lacks, though
         still not all of them (Rothfuss, Lee, Clavera, Asfour & Abbeel, "ProMP", ICLR 2019, §5).
+
+        Raises:
+            ValueError: a label is none of 0 … K − 1.
         """
+        check_labels([batch])
         return self._loss(self.predict(fast, batch.x), batch)
 
     def support_loss(self, fast: Params, support: Batch) -> Tensor:
         """The same loss of what the rule reads, (T,): the body is passed over where x holds its features."""
-        if self.reads == "inputs":
-            return self.loss(fast, support)
-        return self._loss(self.network.read_out(fast, support.x), support)
+        read = self.predict if self.reads == "inputs" else self.network.read_out
+        return self._loss(read(fast, support.x), support)
 
     def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         score = self.network.likelihood.log_prob(outputs, batch.y)
@@ -174,14 +214,31 @@ def adapt(learner: Learner, supports: Iterable[Batch]) -> Params:
     """φ_K: the fold of `update` over K supports, starting from `begin`.
 
     Vision gives the same support K times and pays for its encoding once; control gives K fresh ones.
+
+    Raises:
+        ValueError: a label is none of 0 … K − 1.
     """
+    return fold(learner, _checked(supports))
+
+
+def _checked(supports: Iterable[Batch]) -> Iterator[Batch]:
+    previous: Batch | None = None
+    for support in supports:
+        if support is not previous:
+            check_labels([support])
+            previous = support
+        yield support
+
+
+def fold(learner: Learner, supports: Iterable[Batch]) -> Params:
+    """`adapt` of supports whose labels have been checked: it looks at no value, and so can be traced."""
     for fast in trajectory(learner, supports):  # noqa: B007
         pass
     return fast
 
 
 def trajectory(learner: Learner, supports: Iterable[Batch]) -> Iterator[Params]:
-    """φ_0 … φ_K: what `adapt` passes through."""
+    """φ_0 … φ_K: what `fold` passes through."""
     fast = learner.begin()
     yield fast
     previous: Batch | None = None
@@ -210,7 +267,20 @@ def gradient_step(
     with torch.enable_grad():
         leaves = [fast[n] if outer else fast[n].detach().requires_grad_() for n in names]
         loss = learner.support_loss(fast | dict(zip(names, leaves, strict=True)), support).sum()
-        return list(torch.autograd.grad(loss, leaves, create_graph=create_graph))
+        return gradients(loss, leaves, create_graph=create_graph)
+
+
+def gradients(
+    outputs: Tensor, of: Sequence[Tensor], along: Tensor | None = None, *, create_graph: bool = False
+) -> list[Tensor]:
+    """∂⟨outputs, along⟩ / ∂ each tensor, in their shapes; zeros where the outputs do not depend on it.
+
+    Args:
+        along: the cotangent, in the outputs' shape; None for an output that is one number.
+    """
+    if not (of and outputs.requires_grad):
+        return [torch.zeros_like(t) for t in of]
+    return list(torch.autograd.grad(outputs, of, along, create_graph=create_graph, materialize_grads=True))
 
 
 def finite(outputs: Tensor) -> Tensor:

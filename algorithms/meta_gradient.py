@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, adapt
+from algorithms.learner import Batch, Learner, check_labels, fold, gradients
 from algorithms.network import BatchNorm, current_pass, forward_pass
 from algorithms.ops.compiled import Chunk, CompiledChunk
 from algorithms.streams import generator
@@ -89,7 +89,7 @@ def tasks_at_once(reads: str, support_numbers: int, device: str) -> int:
 class MetaGradient(NamedTuple):
     """What one pass over T tasks gives.
 
-    grads: Σ over tasks of ∂ loss / ∂θ, one tensor for each of `learner.parameters()`.
+    grads: Σ over tasks of ∂ loss / ∂θ, one tensor for each of `learner.learned()`.
     losses: (T,). correct: (T,) share of query labels predicted, NaN where y is an action.
     statistics: batch-norm layer -> (mean, unbiased variance), each (C,), averaged over all passes.
     """
@@ -122,7 +122,11 @@ def meta_gradient(
         places: of these tasks in the meta-batch of all processes. A task's draws come from the seed and its
             place alone, so neither chunks nor threads nor processes change them.
         compiled: `CompiledChunk(chunk_outputs(objective))`, to run chunks as compiled graphs.
+
+    Raises:
+        ValueError: a label is none of 0 … K − 1, or every parameter is frozen.
     """
+    check_labels({id(batch): batch for batch in (*supports, query)}.values())
     run = compiled or chunk_outputs(objective)
 
     def of_chunk(tasks: slice) -> MetaGradient:
@@ -146,9 +150,9 @@ def chunk_outputs(objective: Objective) -> Chunk:
     def run(learner: Learner, supports: Sequence[Batch], query: Batch) -> list[Tensor]:
         current = current_pass()
         with torch.enable_grad(), forward_pass(current.generators if current else ()) as seen:
-            outputs = learner.predict(adapt(learner, supports), query.x)
+            outputs = learner.predict(fold(learner, supports), query.x)
             losses = objective(outputs, query)
-            grads = torch.autograd.grad(losses.sum(), list(learner.parameters()), materialize_grads=True)
+            grads = gradients(losses.sum(), list(learner.learned().values()))
         correct = torch.full_like(losses, torch.nan)
         if query.ways:
             correct = (outputs.argmax(-1) == query.y).to(losses.dtype).mean(1)
@@ -162,7 +166,7 @@ def chunk_outputs(objective: Objective) -> Chunk:
 
 
 def _unflatten(learner: Learner, flat: list[Tensor]) -> MetaGradient:
-    n = sum(1 for _ in learner.parameters())
+    n = len(learner.learned())
     moments = flat[n + 2 :]
     pairs = zip(moments[::2], moments[1::2], strict=True)
     statistics = dict(zip(_norms(learner), pairs, strict=True)) if moments else {}

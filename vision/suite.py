@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, finite
+from algorithms.learner import Batch, Learner, check_labels, finite
 from algorithms.network import Params
 from vision.augment import Augment
 from vision.episodes import Drawn
@@ -48,13 +48,18 @@ class FewShot:
         self.augment = augment
 
     def tasks(self, indices: Iterable[int], split: str) -> Tasks:
-        """The tasks with these indices; a task depends on its index and the split's seed alone."""
+        """The tasks with these indices; a task depends on its index and the split's seed alone.
+
+        Raises:
+            ValueError: a label is none of 0 … K − 1.
+        """
         indices = list(indices)
         episodes = self.episodes[split]
         support, query = episodes.draw(indices, self.device)
         if self.augment is not None and split == "train":
             seeds = [(episodes.seed, i) for i in indices]
             support, query = (_augmented(self.augment, b, seeds, part) for part, b in enumerate((support, query)))
+        check_labels((support, query))
         return Tasks(support, query)
 
     def support(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Batch:

@@ -15,5 +15,5 @@ class ANIL(MAML):
     reads = "features"
 
     def adapted(self) -> list[str]:
-        """The head's weight and bias."""
-        return ["head.weight", "head.bias"]
+        """The head's weight and bias, where they are not frozen."""
+        return [name for name in super().adapted() if name.startswith("head.")]

@@ -27,8 +27,8 @@ class MAML(Learner):
         self.first_order = first_order
 
     def adapted(self) -> list[str]:
-        """Names of the parameters that an update changes."""
-        return [name for name, _ in self.network.named_parameters()]
+        """Names of the parameters that an update changes: all that are not frozen."""
+        return [name for name, p in self.network.named_parameters() if p.requires_grad]
 
     def rule(self, fast: Params, support: Batch) -> Params:
         """One step of gradient descent on the support loss."""

@@ -28,9 +28,15 @@ class MetaSGD(Learner):
         self.first_order = first_order
         self.rates = nn.ParameterList([torch.full_like(p, inner_lr) for p in network.parameters()])
 
+    def learned(self) -> dict[str, nn.Parameter]:
+        """What is not frozen, without the rates of what is."""
+        idle = {f"rates.{i}" for i, p in enumerate(self.network.parameters()) if not p.requires_grad}
+        return {name: p for name, p in super().learned().items() if name not in idle}
+
     def rule(self, fast: Params, support: Batch) -> Params:
         """One step, elementwise scaled by the learned rates."""
-        names = [name for name, _ in self.network.named_parameters()]
-        fast = per_task(fast, names, support.x.shape[0])
-        grads = gradient_step(self, fast, names, support, exact=not self.first_order)
-        return fast | {n: fast[n] - r * g for n, r, g in zip(names, self.rates, grads, strict=True)}
+        named = zip(self.network.named_parameters(), self.rates, strict=True)
+        rates = {name: rate for (name, p), rate in named if p.requires_grad}
+        fast = per_task(fast, list(rates), support.x.shape[0])
+        grads = gradient_step(self, fast, list(rates), support, exact=not self.first_order)
+        return fast | {n: fast[n] - r * g for (n, r), g in zip(rates.items(), grads, strict=True)}

@@ -74,10 +74,12 @@ class MetaOptNet(Learner):
         the features for the bias. **A metabench extension: no number was published for it.**
         """
         features = torch.cat([support.x, support.x.new_ones(*support.x.shape[:2], 1)], -1)
-        head = torch.cat([fast["head.weight"], fast["head.bias"].unsqueeze(-1)], -1)
+        weight, bias = fast["head.weight"], fast["head.bias"].unsqueeze(-1)
+        tasks = max(len(weight), len(bias))  # one of them is still shared by all where it is frozen
+        head = torch.cat([weight.expand(tasks, -1, -1), bias.expand(tasks, -1, -1)], -1)
         paid = support.w.detach().unsqueeze(-1) * (support.y - features @ head.mT)
         head = head + self.inner_lr * self.scale * ridge(features, paid, self._control_penalty(), support.valid)
-        return fast | {"head.weight": head[..., :-1], "head.bias": head[..., -1]}
+        return self.moved(fast, {"head.weight": head[..., :-1], "head.bias": head[..., -1]})
 
     def _control_penalty(self) -> float:
         """λ: an SVM's C is the price of errors, so its inverse is the price of weights."""

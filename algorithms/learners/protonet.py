@@ -50,7 +50,7 @@ class ProtoNet(Learner):
         an advantage tells what to change of the policy that acted. **A metabench extension: no number was published
         for it.**
         """
-        return fast | {prototype.bias: fast[prototype.bias] + prototype(support)}
+        return self.moved(fast, {prototype.bias: fast[prototype.bias] + prototype(support)})
 
 
 class Prototype(nn.Module):

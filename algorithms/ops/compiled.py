@@ -46,7 +46,8 @@ class CompiledChunk:
         ways = [b.ways for b in (*distinct, query)]
         tensors = [t for b in (*distinct, query) for t in (b.x, b.y, b.w)]
         parameters = {name: p.detach() for name, p in learner.named_parameters()}
-        key = (tuple(order), tuple(ways), tuple(t.shape for t in tensors), learner.training)
+        learned = tuple(learner.learned())
+        key = (tuple(order), tuple(ways), tuple(t.shape for t in tensors), learner.training, learned)
         with self._lock, torch.no_grad():
             if key not in self._graphs:
                 self._graphs[key] = self._compile(learner, order, ways, parameters, tensors)
@@ -58,11 +59,12 @@ class CompiledChunk:
     def _compile(
         self, learner: Learner, order: list[int], ways: list[int], parameters: dict[str, Tensor], tensors: list[Tensor]
     ) -> Callable[..., list[Tensor]]:
+        learned = learner.learned()
         traced = _Traced(learner, self.chunk, order, ways)
 
         def flat(parameters: dict[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
             with torch.enable_grad():
-                leaves = {f"learner.{k}": v.detach().requires_grad_() for k, v in parameters.items()}
+                leaves = {f"learner.{k}": v.detach().requires_grad_(k in learned) for k, v in parameters.items()}
                 out: list[Tensor] = functional_call(traced, leaves, (tensors,))
                 return out
 

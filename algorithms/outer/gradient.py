@@ -50,11 +50,19 @@ def all_finite(tensors: Sequence[Tensor]) -> bool:
     return bool(torch.stack([t.isfinite().all() for t in tensors]).all())
 
 
+def descend(optimizer: torch.optim.Optimizer, learner: Learner, grads: Sequence[Tensor]) -> None:
+    """The optimiser's step along the gradients of `learner.learned()`; a parameter without a gradient stays."""
+    optimizer.zero_grad()
+    for p, g in zip(learner.learned().values(), grads, strict=True):
+        p.grad = g
+    optimizer.step()
+
+
 class GradientOuter:
     """A torch optimiser on the mean query loss over the meta-batch, of all processes together.
 
     Args:
-        optimizer: over `learner.parameters()`.
+        optimizer: over `learner.parameters()`; those that are frozen it leaves as they are.
         schedule: stepped once an iteration.
         chunk: see `meta_gradient`; 0 for `tasks_at_once`.
         smoothing: label smoothing ε.
@@ -120,9 +128,7 @@ class GradientOuter:
                 f"the loss is {loss:g}, or its gradient or a batch's statistics are not finite, "
                 f"at outer step {self.steps}"
             )
-        for p, g in zip(learner.parameters(), grads, strict=True):
-            p.grad = g.clamp(-self.clip, self.clip) if self.clip else g
-        self.optimizer.step()
+        descend(self.optimizer, learner, [g.clamp(-self.clip, self.clip) for g in grads] if self.clip else grads)
         self.schedule.step()
         self.steps += 1
         if learner.norm == "running":

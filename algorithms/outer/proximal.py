@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, trajectory
+from algorithms.learner import Batch, Learner, gradients, trajectory
 from algorithms.meta_gradient import Workers
-from algorithms.outer.gradient import AllReduce, Diverged
+from algorithms.outer.gradient import AllReduce, Diverged, descend
 from algorithms.outer.surrogate import MetaBatch, Piece, assign, flatten, gaussian, surrogate, unflatten
 
 
@@ -26,7 +26,7 @@ class ProximalOuter:
     """Epochs of a torch optimiser on J, each on the whole meta-batch of all processes together.
 
     Args:
-        optimizer: over `learner.parameters()`; the paper's is Adam with rate 1e-3.
+        optimizer: over `learner.parameters()`, frozen ones stay; the paper's is Adam with rate 1e-3.
         epochs: gradient steps on one meta-batch.
         clip: ε, see `surrogate`.
         penalty: η.
@@ -70,12 +70,12 @@ class ProximalOuter:
             )
         batch = MetaBatch(supports, query, chunk=self.chunk, workers=self.workers, all_reduce=self.all_reduce)
         gaussian(learner)
-        before = flatten(learner.parameters()).detach()
+        before = flatten(learner.learned().values()).detach()
         optimizer = copy.deepcopy(self.optimizer.state_dict())
         try:
             metrics = self._epochs(learner, batch)
         except Diverged:
-            assign(learner.parameters(), before)
+            assign(learner.learned().values(), before)
             self.optimizer.load_state_dict(optimizer)
             raise
         self.steps += 1
@@ -87,9 +87,7 @@ class ProximalOuter:
         for _ in range(self.epochs):
             total = self._checked(batch.sum(batch.map(lambda piece, old: self._descent(learner, piece, old), olds)))
             gradient, tasks = total[:-1], total[-1]
-            for p, g in zip(learner.parameters(), unflatten(gradient / tasks, learner.parameters()), strict=True):
-                p.grad = g
-            self.optimizer.step()
+            descend(self.optimizer, learner, unflatten(gradient / tasks, learner.learned().values()))
         self.optimizer.zero_grad()
         with torch.no_grad():
             total = self._checked(batch.sum(batch.map(lambda piece, old: _change(learner, piece, old), olds)))
@@ -102,7 +100,7 @@ class ProximalOuter:
             new = list(_outputs(learner, piece))
             gain = surrogate(learner, new[-1], piece.query, self.clip)
             loss = (self.penalty * _inner_kl(learner, piece, old, new) - gain).sum()
-            grads = torch.autograd.grad(loss, list(learner.parameters()), materialize_grads=True)
+            grads = gradients(loss, list(learner.learned().values()))
         return flatten([*grads, loss.new_tensor(float(len(gain)))])
 
     def _checked(self, total: Tensor) -> Tensor:

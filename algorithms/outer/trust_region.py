@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, adapt
+from algorithms.learner import Batch, Learner, adapt, gradients
 from algorithms.meta_gradient import Workers
 from algorithms.outer.gradient import AllReduce, Diverged
 from algorithms.outer.surrogate import MetaBatch, Piece, assign, flatten, gaussian, surrogate, unflatten
@@ -107,7 +107,8 @@ class TrustRegionOuter:
             start: the sum over tasks of the surrogate at θ, and the number of tasks.
         """
         law, tasks, value = gaussian(learner), start[1], float(start[0] / start[1])
-        before = flatten(learner.parameters()).detach().double()
+        learned = list(learner.learned().values())
+        before = flatten(learned).detach().double()
 
         def checks(piece: Piece, old: Tensor) -> Tensor:
             new = learner.predict(adapt(learner, piece.supports), piece.query.x)
@@ -115,12 +116,12 @@ class TrustRegionOuter:
             return torch.stack([kl, surrogate(learner, new, piece.query).sum()])
 
         for i in range(self.tries):
-            assign(learner.parameters(), before + length * self.shrink**i * direction)
+            assign(learned, before + length * self.shrink**i * direction)
             with torch.no_grad():
                 kl, new = (batch.sum(batch.map(checks, olds)) / tasks).tolist()
             if kl <= self.radius and new > value:
                 return {"surrogate": new - value, "kl": kl, "tries": float(i + 1)}
-        assign(learner.parameters(), before)
+        assign(learned, before)
         return {"surrogate": 0.0, "kl": 0.0, "tries": float(self.tries)}
 
     def _natural(self, learner: Learner, batch: MetaBatch, gradient: Tensor, tasks: Tensor) -> tuple[Tensor, float]:
@@ -147,18 +148,18 @@ def _ascent(learner: Learner, piece: Piece) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         outputs = learner.predict(adapt(learner, piece.supports), piece.query.x)
         value = surrogate(learner, outputs, piece.query).sum()
-        grads = torch.autograd.grad(value, list(learner.parameters()), materialize_grads=True)
+        grads = gradients(value, list(learner.learned().values()))
     count = value.new_tensor(float(len(outputs)))
     return flatten([*grads, value.detach(), count]), outputs.detach()
 
 
 def fisher_product(learner: Learner, piece: Piece) -> Product:
-    """v ↦ Σ over tasks of mean over examples of JᵀMJv, for flat v; J at the learner's present θ."""
-    parameters = list(learner.parameters())
+    """v ↦ Σ over tasks of mean over examples of JᵀMJv, for flat v; J at the learner's present θ, of what is learned."""
+    parameters = list(learner.learned().values())
     with torch.enable_grad():
         outputs = learner.predict(adapt(learner, piece.supports), piece.query.x)
         u = torch.zeros_like(outputs, requires_grad=True)
-        back = torch.autograd.grad(outputs, parameters, u, create_graph=True, materialize_grads=True)
+        back = gradients(outputs, parameters, u, create_graph=True)
     reached = [i for i, g in enumerate(back) if g.requires_grad]
     metric = gaussian(learner).fisher(outputs.detach()) * _shares(piece.query).unsqueeze(-1)
 

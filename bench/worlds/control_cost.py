@@ -81,5 +81,5 @@ def cost(recipe: ControlRecipe, place: Place) -> Cost:
             f"{recipe.name}: the policy diverges at these settings: {error}; try a lower --inner-lr"
         ) from error
     learning = time.monotonic() - simulated
-    parameters = sum(p.numel() for p in built.learner.parameters())
+    parameters = sum(p.numel() for p in built.learner.learned().values())
     return Cost(parameters, steps, checked, simulated - started, learning)

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from algorithms import LEARNERS, MetaOptNet, Workers, cross_entropy
-from algorithms.learner import Batch
+from algorithms.learner import Batch, gradients
 from algorithms.meta_gradient import chunk_outputs
 from algorithms.meta_gradient import tasks_at_once as chunk_of
 from algorithms.suite import scores_by_update
@@ -116,14 +116,14 @@ def cost(recipe: FewShotRecipe) -> Cost:
         with Flops() as episode:
             tasks = Tasks(*blank(test, source.channels, source.size))
             scores_by_update(FewShot({}, torch.device("cpu")), tasks, learner.eval(), recipe.test_steps)
-    return Cost(sum(p.numel() for p in learner.parameters()), counter.total, kept.peak, episode.total)
+    return Cost(sum(p.numel() for p in learner.learned().values()), counter.total, kept.peak, episode.total)
 
 
 def _forget_values(learner: nn.Module, mode: FakeTensorMode) -> None:
     """Leave shapes only: what follows costs no arithmetic and no memory, whatever the size."""
     for module in learner.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            module.register_parameter(name, nn.Parameter(mode.from_tensor(parameter.detach())))
+            module.register_parameter(name, nn.Parameter(mode.from_tensor(parameter.detach()), parameter.requires_grad))
         for name, buffer in list(module.named_buffers(recurse=False)):
             module.register_buffer(name, mode.from_tensor(buffer))
 
@@ -211,7 +211,7 @@ def _glimpse(recipe: FewShotRecipe, device: str, tasks: int, most: float = GLIMP
 
     def embed(images: int) -> Callable[[], object]:
         x = torch.rand(1, images, source.channels, source.size, source.size, device=device)
-        return lambda: torch.autograd.grad(body(fast, x).sum(), list(fast.values()))
+        return lambda: gradients(body(fast, x).sum(), [t for t in fast.values() if t.requires_grad])
 
     images = int(most / _flops(embed(2)) * 2)
     work = embed(max(2, min(images, shape.ways * shape.queries)))

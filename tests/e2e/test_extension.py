@@ -77,8 +77,8 @@ def test_the_algorithm_of_the_readme_runs_and_says_what_it_cannot(tmp_path, monk
     capsys.readouterr()
     assert main(["run", "nearest-mean", "navigation", "--dry-run"]) == 2
     assert capsys.readouterr().err == (
-        "metabench: nearest-mean needs labels, of which control has none; navigation has maml, anil, meta-sgd, protonet, "
-        "metaoptnet, maml-fo, maml-promp, untrained, pretrained, oracle\n"
+        "metabench: nearest-mean needs labels, of which control has none; navigation has maml, anil, meta-sgd, "
+        "protonet, metaoptnet, maml-fo, maml-promp, untrained, pretrained, oracle\n"
     )
     assert main(["run"]) == 2
     usage = capsys.readouterr().err

@@ -69,7 +69,7 @@ def assert_finite_differences(
     """
     grads = gradient_of(learner, supports, query).grads
     generator = torch.Generator().manual_seed(1)
-    for (name, p), grad in zip(learner.named_parameters(), grads, strict=True):
+    for (name, p), grad in zip(learner.learned().items(), grads, strict=True):
         for _ in range(directions):
             along = torch.randn(p.shape, generator=generator, dtype=p.dtype)
             along /= along.norm()

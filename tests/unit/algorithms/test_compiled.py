@@ -38,6 +38,20 @@ def test_compiled_is_eager() -> None:
     assert len(compiled._graphs) == 1
 
 
+@pytest.mark.parametrize("kind", ["maml", "meta-sgd", "anil", "protonet"])
+def test_a_graph_knows_what_is_frozen(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, not compiled. What is frozen later needs another graph."""
+    monkeypatch.setattr(torch, "compile", lambda graph, **_: graph)
+    rule, compiled = learner(kind), CompiledChunk(chunk_outputs(cross_entropy))
+    support, query = images(2, 2), images(2, 2, seed=1)
+    for name in ("", "body.weight", "head.bias"):
+        if name:
+            rule.network.get_parameter(name).requires_grad_(False)
+        got = meta_gradient(rule, [support], query, cross_entropy, chunk=2, workers=Workers(1), compiled=compiled)
+        assert_close(got.grads, gradient_of(rule, [support], query).grads, EXACT, f"{name} frozen")
+    assert len(compiled._graphs) == 3
+
+
 def test_a_chunk_that_branches_on_values_is_refused() -> None:
     """MetaOptNet's SVM stops when it has converged, which depends on the data."""
     rule, compiled = learner("metaoptnet-svm"), CompiledChunk(chunk_outputs(cross_entropy))
