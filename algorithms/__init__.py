@@ -1,6 +1,6 @@
 """The meta-learner core. It knows neither images nor robots. Start reading at `algorithms.learner`."""
 
-from algorithms.learner import Batch, Learner, adapt, finite
+from algorithms.learner import Batch, Learner, LearnerSettings, adapt, finite
 from algorithms.learners.anil import ANIL
 from algorithms.learners.maml import MAML
 from algorithms.learners.meta_sgd import MetaSGD
@@ -34,6 +34,7 @@ __all__ = [
     "Gaussian",
     "GradientOuter",
     "Learner",
+    "LearnerSettings",
     "Likelihood",
     "MetaOptNet",
     "MetaSGD",

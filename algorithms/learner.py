@@ -15,8 +15,10 @@ same code, the same gradient (`algorithms.meta_gradient` chooses the size).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +98,27 @@ class Encoded(NamedTuple):
     read: Batch
 
 
+@dataclass(frozen=True)
+class LearnerSettings:
+    """What a learner's recipe may set beside what all learners share. A learner with settings of its own extends it.
+
+    From a subclass's fields, and the docstring under each, come the recipe's fields, the flags of `metabench run`,
+    their help and the record.
+    """
+
+    def problem(self) -> str | None:
+        """What is wrong with the values, naming the field; None where they can work."""
+        return None
+
+    def not_positive(self, *names: str) -> str | None:
+        """The `problem` of the first of these fields that is no positive number; None where all are."""
+        for name in names:
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                return f"{name} is {value}; it must be a positive number"
+        return None
+
+
 class Learner(nn.Module):
     """Holds the meta-parameters θ. A subclass is one rule that maps support examples to overrides of them.
 
@@ -107,16 +130,21 @@ class Learner(nn.Module):
         norm: whose statistics batch normalisation uses at evaluation: "transductive" (the batch being
             classified), "running" (averages over training), "support" (the task's own support; before any
             update, the batch). While training it is always the batch's own.
+        settings: the fields of the class's `Settings`, by name.
     """
 
+    Settings: ClassVar[type[LearnerSettings]] = LearnerSettings
+    """The learner's own settings, with their defaults."""
+    settings: LearnerSettings
     reads = "inputs"
     any_ways = False
     """Whether the rule makes the head from the support alone, so that no task depends on a learned number of ways."""
     needs_labels = False
     """Whether the rule reads class labels. Actions are none, so that control refuses it."""
 
-    def __init__(self, network: Network, *, norm: str = "transductive") -> None:
+    def __init__(self, network: Network, *, norm: str = "transductive", **settings: Any) -> None:
         super().__init__()
+        self.settings = self.Settings(**settings)
         if norm not in NORMS:
             raise ValueError(f"norm is {norm!r}; choose one of {', '.join(NORMS)}")
         self.network = network

@@ -7,24 +7,31 @@ Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep
 
 from __future__ import annotations
 
-from algorithms.learner import Batch, Learner, gradient_step, per_task
-from algorithms.network import Network, Params
+from dataclasses import dataclass
+
+from algorithms.learner import Batch, Learner, LearnerSettings, gradient_step, per_task
+from algorithms.network import Params
+
+
+@dataclass(frozen=True)
+class GradientSettings(LearnerSettings):
+    """Settings of learners that take gradient steps."""
+
+    inner_lr: float = 0.01
+    """Inner learning rate α; Meta-SGD's initial one."""
+    first_order: bool = False
+    """Drop second derivatives from the meta-gradient (FOMAML)."""
+
+    def problem(self) -> str | None:
+        """A rate that is no positive number."""
+        return self.not_positive("inner_lr")
 
 
 class MAML(Learner):
-    """Gradient descent on every parameter of the network.
+    """Gradient descent on every parameter of the network; its arguments are those of `Learner`."""
 
-    Args:
-        inner_lr: α.
-        first_order: drop the second derivatives from the meta-gradient (FOMAML).
-    """
-
-    def __init__(
-        self, network: Network, *, inner_lr: float, first_order: bool = False, norm: str = "transductive"
-    ) -> None:
-        super().__init__(network, norm=norm)
-        self.inner_lr = inner_lr
-        self.first_order = first_order
+    Settings = GradientSettings
+    settings: GradientSettings
 
     def adapted(self) -> list[str]:
         """Names of the parameters that an update changes: all that are not frozen."""
@@ -34,5 +41,5 @@ class MAML(Learner):
         """One step of gradient descent on the support loss."""
         names = self.adapted()
         fast = per_task(fast, names, support.x.shape[0])
-        grads = gradient_step(self, fast, names, support, exact=not self.first_order)
-        return fast | {n: fast[n] - self.inner_lr * g for n, g in zip(names, grads, strict=True)}
+        grads = gradient_step(self, fast, names, support, exact=not self.settings.first_order)
+        return fast | {n: fast[n] - self.settings.inner_lr * g for n, g in zip(names, grads, strict=True)}

@@ -6,26 +6,25 @@ Li, Zhou, Chen & Li, "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning"
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from algorithms.learner import Batch, Learner, gradient_step, per_task
+from algorithms.learners.maml import GradientSettings
 from algorithms.network import Network, Params
 
 
 class MetaSGD(Learner):
-    """Gradient descent on every parameter, each element with its own learned rate.
+    """Gradient descent on every parameter, each element with its own learned rate, `inner_lr` at first."""
 
-    Args:
-        inner_lr: the initial value of every rate.
-        first_order: drop the second derivatives from the meta-gradient.
-    """
+    Settings = GradientSettings
+    settings: GradientSettings
 
-    def __init__(
-        self, network: Network, *, inner_lr: float, first_order: bool = False, norm: str = "transductive"
-    ) -> None:
-        super().__init__(network, norm=norm)
-        self.first_order = first_order
+    def __init__(self, network: Network, **arguments: Any) -> None:
+        super().__init__(network, **arguments)
+        inner_lr = self.settings.inner_lr
         self.rates = nn.ParameterList([torch.full_like(p, inner_lr) for p in network.parameters()])
 
     def learned(self) -> dict[str, nn.Parameter]:
@@ -38,5 +37,5 @@ class MetaSGD(Learner):
         named = zip(self.network.named_parameters(), self.rates, strict=True)
         rates = {name: rate for (name, p), rate in named if p.requires_grad}
         fast = per_task(fast, list(rates), support.x.shape[0])
-        grads = gradient_step(self, fast, list(rates), support, exact=not self.first_order)
+        grads = gradient_step(self, fast, list(rates), support, exact=not self.settings.first_order)
         return fast | {n: fast[n] - r * g for (n, r), g in zip(rates.items(), grads, strict=True)}

@@ -7,59 +7,68 @@ times a learned scale γ. The problems themselves are in `algorithms.ops.convex`
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import torch
 from torch import nn
 
-from algorithms.learner import Batch, Learner
+from algorithms.learner import Batch, Learner, LearnerSettings
 from algorithms.network import Network, Params
 from algorithms.ops.convex import crammer_singer, one_hot, ridge
 
-PENALTIES = {"svm": 0.1, "ridge": 50.0}
-"""The paper's C, the price of a margin error, and its λ, the price of a large weight."""
+HEADS = ("svm", "ridge")
+
+
+@dataclass(frozen=True)
+class HeadSettings(LearnerSettings):
+    """Settings of MetaOptNet."""
+
+    head: Literal["svm", "ridge"] = "svm"
+    """The head's problem: the SVM of Crammer & Singer, or ridge regression. Control is always ridge."""
+    penalty: float = 0.1
+    """C of the SVM head, the price of a margin error; λ of the ridge head, the price of a large weight (50 in the
+    paper)."""
+    inner_lr: float = 0.01
+    """Control only: the rate that γ multiplies."""
+
+    def problem(self) -> str | None:
+        """A head that does not exist, or a number that is not positive."""
+        known = ", ".join(HEADS)
+        return (
+            self.not_positive("penalty", "inner_lr")
+            if self.head in HEADS
+            else f"head is {self.head!r}; choose one of {known}"
+        )
 
 
 class MetaOptNet(Learner):
-    """W = γ · the optimum of the head's problem, b = 0. It learns the body and γ.
+    """W = γ · the optimum of the head's problem, b = 0. It learns the body and γ."""
 
-    Args:
-        head: "svm" (Crammer & Singer) or "ridge". Control is always ridge (see `_control_rule`).
-        penalty: C for "svm", λ for "ridge"; the paper's where None.
-        inner_lr: control only, the rate that γ multiplies.
-    """
-
+    Settings = HeadSettings
+    settings: HeadSettings
     reads = "features"
     any_ways = True
     iterations, tolerance = 16, 1e-9
     """The SVM's (see `algorithms.ops.convex.dual_optimum`). To trace or capture an update, set them to 3 and 0."""
 
-    def __init__(
-        self,
-        network: Network,
-        *,
-        head: str = "svm",
-        penalty: float | None = None,
-        inner_lr: float = 1.0,
-        norm: str = "transductive",
-    ) -> None:
-        super().__init__(network, norm=norm)
-        if head not in PENALTIES:
-            raise ValueError(f"head is {head!r}; choose one of {', '.join(PENALTIES)}")
-        self.solver = head
-        self.penalty = PENALTIES[head] if penalty is None else penalty
-        self.inner_lr = inner_lr
+    def __init__(self, network: Network, **arguments: Any) -> None:
+        super().__init__(network, **arguments)
+        if problem := self.settings.problem():
+            raise ValueError(problem)
         self.scale = nn.Parameter(torch.ones(()))
 
     def rule(self, fast: Params, support: Batch) -> Params:
         """The head's optimum on the support, whatever the head was (in control, a step from it)."""
         if support.ways == 0:
             return self._control_rule(fast, support)
-        if self.solver == "svm":
+        if self.settings.head == "svm":
             weight = crammer_singer(
-                support.x, support.y, support.ways, self.penalty, self.iterations, tolerance=self.tolerance
+                support.x, support.y, support.ways, self.settings.penalty, self.iterations, tolerance=self.tolerance
             )
         else:
             # The authors' program minimises ½αᵀ(ZZᵀ + λI)α − 2yᵀα, so its scores are twice the regression's.
-            weight = ridge(support.x, 2 * one_hot(support.y, support.ways, support.x), self.penalty)
+            weight = ridge(support.x, 2 * one_hot(support.y, support.ways, support.x), self.settings.penalty)
         return fast | {"head.weight": self.scale * weight, "head.bias": weight.new_zeros(weight.shape[:2])}
 
     def _control_rule(self, fast: Params, support: Batch) -> Params:
@@ -78,9 +87,11 @@ class MetaOptNet(Learner):
         tasks = max(len(weight), len(bias))  # one of them is still shared by all where it is frozen
         head = torch.cat([weight.expand(tasks, -1, -1), bias.expand(tasks, -1, -1)], -1)
         paid = support.w.detach().unsqueeze(-1) * (support.y - features @ head.mT)
-        head = head + self.inner_lr * self.scale * ridge(features, paid, self._control_penalty(), support.valid)
+        head = head + self.settings.inner_lr * self.scale * ridge(
+            features, paid, self._control_penalty(), support.valid
+        )
         return self.moved(fast, {"head.weight": head[..., :-1], "head.bias": head[..., -1]})
 
     def _control_penalty(self) -> float:
         """λ: an SVM's C is the price of errors, so its inverse is the price of weights."""
-        return self.penalty if self.solver == "ridge" else 1 / self.penalty
+        return self.settings.penalty if self.settings.head == "ridge" else 1 / self.settings.penalty

@@ -7,29 +7,46 @@ and the last term is the same for every class.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from algorithms.learner import Batch, Learner
+from algorithms.learner import Batch, Learner, LearnerSettings
 from algorithms.likelihood import Gaussian
 from algorithms.network import Network, Params
+
+
+@dataclass(frozen=True)
+class PrototypeSettings(LearnerSettings):
+    """Settings of ProtoNet."""
+
+    embedding: int = 64
+    """Control only: size of the prototype."""
+
+    def problem(self) -> str | None:
+        """A size below one."""
+        return self.not_positive("embedding")
 
 
 class ProtoNet(Learner):
     """W = 2c and b = −‖c‖². It learns only the body; the head of `begin` is a prior that no task keeps.
 
     In control (a network with a Gaussian likelihood) it learns the whole policy and a `Prototype`.
-
-    Args:
-        embedding: control only, the prototype's size.
     """
+
+    Settings = PrototypeSettings
+    settings: PrototypeSettings
 
     reads = "features"
     any_ways = True
 
-    def __init__(self, network: Network, *, embedding: int = 64, norm: str = "transductive") -> None:
-        super().__init__(network, norm=norm)
-        self.prototype = Prototype(network, embedding) if isinstance(network.likelihood, Gaussian) else None
+    def __init__(self, network: Network, **arguments: Any) -> None:
+        super().__init__(network, **arguments)
+        self.prototype = (
+            Prototype(network, self.settings.embedding) if isinstance(network.likelihood, Gaussian) else None
+        )
         if self.prototype is not None:
             self.reads = "inputs"
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from algorithms import LEARNERS
 from algorithms.references import is_reference
-from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
+from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, put_together, unknown
+from bench.recipes.variants import CONTROL as VARIANTS
 
 COMMON: Fields = {
     "inner_lr": 0.1, "inner_steps": 1, "test_steps": 3, "meta_batch": 40, "iterations": 500,
-    "head": "ridge", "penalty": 10.0, "val_every": 10, "val_tasks": 20, "test_tasks": 40,
+    "val_every": 10, "val_tasks": 20, "test_tasks": 40,
 }  # fmt: skip
 """What the published lines share: 20 episodes a task, 40 tasks, one update at rate 0.1, tested on 40 tasks, and the
 rest as `ControlRecipe` has it (γ 0.99, λ 1, KL 0.01). This is also the recipe of PEARL's and VariBAD's variants, for
@@ -80,21 +81,8 @@ BASELINE_FIELDS: dict[tuple[str, str], Fields] = {
 }
 """What the test scripts of maml_rl give its baselines instead of MAML's rate."""
 
-LEARNER_FIELDS: dict[str, Fields] = {"metaoptnet": {"inner_lr": 4.0, "penalty": 1000.0}}
+LEARNER_FIELDS: dict[str, Fields] = {"metaoptnet": {"inner_lr": 4.0, "head": "ridge", "penalty": 1000.0}}
 """What a learner needs in control. MetaOptNet's is metabench's own."""
-
-VARIANTS: dict[str, tuple[str, Fields]] = {
-    "maml-fo": ("maml", {"first_order": True}),
-    "maml-promp": ("maml", {"outer": "ppo", "outer_lr": 1e-3}),
-    "untrained": ("maml", {"iterations": 0}),
-    "pretrained": ("maml", {"inner_steps": 0}),
-    "oracle": ("maml", {"inner_steps": 0, "test_steps": 0, "sees_task": True}),
-}
-"""Rows that are an algorithm with one thing changed, and the baselines of MAML's figures.
-
-"untrained" adapts random weights (before any update it is the random policy), "pretrained" was trained on all tasks
-without adapting, "oracle" sees the task.
-"""
 
 SHORT: Fields = {"iterations": 200, "meta_batch": 20, "curvature": 0.1}
 """The short schedule: at most half of the tasks, and curvature from every tenth transition, since the Fisher matrix is
@@ -119,4 +107,4 @@ def control(algorithm: str, environment: str, schedule: str = "paper", filed_as:
     fields |= variant | BASELINE_FIELDS.get((algorithm, environment), {})
     fields |= {"algorithm": algorithm, "benchmark": filed_as or environment, "environment": environment}
     fields |= {"schedule": schedule}
-    return ControlRecipe(**fields).check()
+    return put_together(ControlRecipe, fields)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from algorithms import LEARNERS
-from bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, unknown
+from bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, put_together, unknown
+from bench.recipes.variants import FEW_SHOT as VARIANTS
 from vision import DATASETS
 
 HALVED_EVERY_2000 = tuple((2000 * k, 0.5**k) for k in range(1, 11))
@@ -127,13 +128,6 @@ PAPERS: dict[tuple[str, str], Fields] = {
 """What an algorithm's paper used on a data set, and at a number of ways or shots; where there is no paper (all of
 glyphs, most of Quick, Draw!), this project's choice. "shots" stands for their number."""
 
-VARIANTS: dict[str, tuple[str, Fields]] = {
-    "maml-fo": ("maml", {"first_order": True}),
-    "maml-noconv": ("maml", {"backbone": "mlp"}),
-    "metaoptnet-rr": ("metaoptnet", {"head": "ridge", "penalty": 50.0}),
-}
-"""Rows of the papers that are an algorithm with one thing changed."""
-
 BENCHMARKS: dict[str, tuple[str, Fields]] = {
     # Classes of one alphabet, in training too; no rotations.
     "omniglot-within": (
@@ -196,7 +190,8 @@ def few_shot(algorithm: str, benchmark: str, schedule: str = "paper") -> FewShot
     stands_for = {"ways": ways, "shots": shots}
     fields = {name: stands_for.get(value, value) if isinstance(value, str) else value for name, value in fields.items()}
     fields.setdefault("split", DATASETS[dataset].splits[0])
-    return FewShotRecipe(algorithm=algorithm, benchmark=benchmark, schedule=schedule, dataset=dataset, **fields).check()
+    names = {"algorithm": algorithm, "benchmark": benchmark, "schedule": schedule, "dataset": dataset}
+    return put_together(FewShotRecipe, fields | names)
 
 
 def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields:

@@ -10,19 +10,21 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import tyro
 
+from algorithms import LEARNERS, LearnerSettings
 from algorithms.references import REFERENCE
+from bench.recipes.variants import CONTROL, FEW_SHOT, Fields, settings_of
 
 LAKE_RUNS = 20
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks
 MOST_UPDATES = 100  # that a record holds, none included
 
 
-Fields = dict[str, Any]
-"""Fields of a recipe, by name."""
+__all__ = ["ControlRecipe", "FewShotRecipe", "Fields", "Recipe", "RecipeError", "digest", "from_fields", "put_together", "typed", "unknown"]
+R = TypeVar("R", bound="Recipe")
 
 
 class RecipeError(ValueError):
@@ -31,7 +33,10 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the recipes of both worlds have in common."""
+    """What the recipes of both worlds and of all learners have in common.
+
+    A recipe's type is its world's, joined with its learner's settings (`typed`): their fields are its own.
+    """
 
     algorithm: tyro.conf.Suppress[str] = "maml"
     """Name in `algorithms.LEARNERS`, or a variant's."""
@@ -40,18 +45,10 @@ class Recipe:
     schedule: str = "paper"
     """"paper", or "short": fewer iterations, for a CPU; a run whose flags change its recipe is filed as "custom"."""
 
-    inner_lr: float = 0.01
-    """Inner learning rate; Meta-SGD's initial one; MetaOptNet's in control."""
     inner_steps: int = 1
     """Updates of a task while training."""
     test_steps: int = 1
     """Updates of a task at validation and test."""
-    first_order: bool = False
-    """Drop second derivatives from the meta-gradient."""
-    head: Literal["svm", "ridge"] = "svm"
-    """MetaOptNet's head."""
-    penalty: float = 0.1
-    """MetaOptNet: C of the SVM head, λ of the ridge head."""
 
     meta_batch: int = 4
     """Training tasks an iteration, over all processes."""
@@ -115,7 +112,9 @@ class Recipe:
         for name in (self.algorithm, self.benchmark):
             if not NAME.fullmatch(name):
                 raise RecipeError(f"{name!r} is no name: at most 64 lower-case letters, digits and dashes")
-        self.positive("inner_lr", "outer_lr", "penalty")
+        self.positive("outer_lr")
+        if isinstance(self, LearnerSettings) and (problem := self.problem()):
+            raise RecipeError(f"{self.name}: {problem}")
         return self
 
 
@@ -264,22 +263,59 @@ def digest(fields: Mapping[str, Any], trained: Mapping[str, Any] | None = None) 
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _told(fields: Mapping[str, Any]) -> Fields:
     """The fields that count for a digest."""
-    plain, given = (json.loads(json.dumps(f)) for f in (dataclasses.asdict(_kind(fields)()), fields))
-    return {k: v for k, v in given.items() if k != "schedule" and (k not in plain or v != plain[k])}
+    plain, given = (json.loads(json.dumps(f)) for f in (dataclasses.asdict(kind_of(fields)()), fields))
+    idle = _settings_of_others(fields) | {"schedule"}
+    return {k: v for k, v in given.items() if k not in idle and (k not in plain or v != plain[k])}
 
 
-def _kind(fields: Mapping[str, Any]) -> type[Recipe]:
-    """The class that these are fields of."""
-    return ControlRecipe if "environment" in fields else FewShotRecipe
+_TYPES: dict[tuple[type, type], type] = {}
+
+
+def typed(world: type[R], settings: type[LearnerSettings]) -> type[R]:
+    """The recipes of a world for learners with these settings: a dataclass that has the fields of both."""
+    if (world, settings) not in _TYPES:
+        joined = type(world.__name__, (world, settings), {"__doc__": world.__doc__, "__module__": world.__module__})
+        _TYPES[world, settings] = dataclass(frozen=True)(joined)
+    return _TYPES[world, settings]
+
+
+def put_together(world: type[R], fields: Fields) -> R:
+    """The recipe of a world with these fields; raises RecipeError.
+
+    Tables of a benchmark's fields hold a rate, say, for every learner that has one: a setting that the algorithm's
+    learner has not is left out.
+    """
+    variants = FEW_SHOT if world is FewShotRecipe else CONTROL
+    kind = typed(world, settings_of(fields["algorithm"], variants))
+    idle = _every_setting() - {f.name for f in dataclasses.fields(kind)}
+    return kind(**{k: v for k, v in fields.items() if k not in idle}).check()
+
+
+def _every_setting() -> set[str]:
+    return {f.name for learner in LEARNERS.values() for f in dataclasses.fields(learner.Settings)}
+
+
+def kind_of(fields: Mapping[str, Any]) -> type[Recipe]:
+    """The type of the recipe that these are fields of."""
+    algorithm = str(fields.get("algorithm", Recipe.algorithm))
+    if "environment" in fields:
+        return typed(ControlRecipe, settings_of(algorithm, CONTROL))
+    return typed(FewShotRecipe, settings_of(algorithm, FEW_SHOT))
+
+
+def _settings_of_others(fields: Mapping[str, Any]) -> set[str]:
+    """Settings that other learners have and this one not: recipes of older versions held all, to no effect."""
+    return _every_setting() - {f.name for f in dataclasses.fields(kind_of(fields))}
 
 
 def from_fields(fields: Mapping[str, Any]) -> Recipe:
     """The recipe that `dataclasses.asdict` gave these fields, of either world, through JSON or not; RecipeError."""
     if strange := foreign(fields):
         raise RecipeError(f"a recipe has no field {strange!r}; this one is of another version")
-    return _kind(fields)(**{k: _tuples(v) for k, v in fields.items()}).check()
+    idle = _settings_of_others(fields)
+    return kind_of(fields)(**{k: _tuples(v) for k, v in fields.items() if k not in idle}).check()
 
 
 def _tuples(value: Any) -> Any:
@@ -288,8 +324,9 @@ def _tuples(value: Any) -> Any:
 
 
 def foreign(fields: Mapping[str, Any]) -> str:
-    """The first of the fields that a recipe of this version has not; empty where there is none."""
-    return min(fields.keys() - {f.name for f in dataclasses.fields(_kind(fields))}, default="")
+    """The first of the fields that no recipe of this version has; empty where there is none."""
+    known = {f.name for f in dataclasses.fields(kind_of(fields))} | _settings_of_others(fields)
+    return min(fields.keys() - known, default="")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -98,7 +98,9 @@ def maml(learner: MAML, steps: int) -> Gradient:
     """
     features, head = conv4(learner.network.body), _head(learner)  # type: ignore[arg-type]
     model = nn.Sequential(features, head).to(learner.network.head.weight)
-    wrapped = learn2learn().algorithms.MAML(model, lr=learner.inner_lr, first_order=learner.first_order)
+    wrapped = learn2learn().algorithms.MAML(
+        model, lr=learner.settings.inner_lr, first_order=learner.settings.first_order
+    )
 
     def gradient(support: Batch, query: Batch) -> list[Tensor]:
         wrapped.zero_grad()
@@ -118,7 +120,7 @@ def anil(learner: ANIL, steps: int) -> Gradient:
     Its examples embed support and query in one batch; here they are two, as batch norm must see for equal gradients.
     """
     features = conv4(learner.network.body).to(learner.network.head.weight)  # type: ignore[arg-type]
-    head = learn2learn().algorithms.MAML(_head(learner).to(learner.network.head.weight), lr=learner.inner_lr)
+    head = learn2learn().algorithms.MAML(_head(learner).to(learner.network.head.weight), lr=learner.settings.inner_lr)
 
     def gradient(support: Batch, query: Batch) -> list[Tensor]:
         features.zero_grad()

@@ -47,10 +47,19 @@ def _print(recipe: Recipe, machine: Machine, processes: Processes, console: Cons
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """Field -> the docstring under it, those of the base class first."""
+    """Field -> the docstring under it, in the order of the fields."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base) and base is not kind:
+            found |= _own_meanings(base)
+    return found if len(kind.__bases__) > 1 else found | _own_meanings(kind)
+
+
+def _own_meanings(kind: type) -> dict[str, str]:
+    """The same of the fields that the class's own source defines."""
     [body] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
-    found = meanings(kind.__base__) if dataclasses.is_dataclass(kind.__base__) else {}
+    found = {}
     for field, text in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,9 +42,9 @@ class Built:
     at_once: int
 
 
-def fields_of(kind: type[Learner], recipe: Recipe) -> dict[str, Any]:
-    """The recipe's fields that a learner names among its arguments."""
-    return {name: getattr(recipe, name) for name in inspect.signature(kind).parameters if hasattr(recipe, name)}
+def settings_in(recipe: Recipe, kind: type[Learner]) -> dict[str, Any]:
+    """The learner's settings, as the recipe has them."""
+    return {f.name: getattr(recipe, f.name) for f in dataclasses.fields(kind.Settings)}
 
 
 def selection(recipe: Recipe, tasks: str) -> str:

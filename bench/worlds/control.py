@@ -10,6 +10,7 @@ from algorithms import LEARNERS
 from algorithms.references import is_reference
 from bench.recipes import control as recipes
 from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
+from bench.recipes.variants import CONTROL as VARIANTS
 from bench.records.metric import RETURN
 from bench.worlds.built import Built
 from bench.worlds.control_build import build
@@ -25,7 +26,7 @@ class ControlWorld(World[ControlRecipe]):
     title = "control"
     metric = RETURN
     recipe = ControlRecipe
-    variants = recipes.VARIANTS
+    variants = VARIANTS
 
     @property
     def algorithms(self) -> list[str]:
@@ -55,10 +56,9 @@ class ControlWorld(World[ControlRecipe]):
             raise RecipeError(unknown("environment", recipe.environment, ENVIRONMENTS))
 
     def flags(self, recipe: ControlRecipe, plain: ControlRecipe) -> None:
-        if recipe.head != plain.head:
-            raise RecipeError(
-                f"{recipe.name}: --head {recipe.head} is of few-shot images; in control it is always ridge"
-            )
+        head = getattr(recipe, "head", None)
+        if head != getattr(plain, "head", None):
+            raise RecipeError(f"{recipe.name}: --head {head} is of few-shot images; in control it is always ridge")
 
     def retested(self, recipe: ControlRecipe, change: Retest) -> ControlRecipe:
         if change.ways or change.shots or change.queries:

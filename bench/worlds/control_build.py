@@ -8,9 +8,9 @@ import torch
 
 from algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, TrustRegionOuter, Workers
 from algorithms.references import is_reference
-from bench.recipes.control import VARIANTS
 from bench.recipes.recipe import ControlRecipe, RecipeError
-from bench.worlds.built import TEST_SEED, Built, ResumableOuter, fields_of, selection
+from bench.recipes.variants import CONTROL as VARIANTS
+from bench.worlds.built import TEST_SEED, Built, ResumableOuter, selection, settings_in
 from bench.worlds.world import Place
 from envs import ENVIRONMENTS, family
 from envs.environment import Environment
@@ -63,7 +63,7 @@ def make_policy(recipe: ControlRecipe, seed: int, suite: Control) -> Learner:
         torch.nn.init.xavier_uniform_(network.head.weight)
         torch.nn.init.zeros_(network.head.bias)
         kind = LEARNERS[VARIANTS.get(recipe.algorithm, (recipe.algorithm, {}))[0]]
-        return kind(network, **fields_of(kind, recipe))
+        return kind(network, **settings_in(recipe, kind))
 
 
 def make_outer(recipe: ControlRecipe, learner: Learner, place: Place) -> ResumableOuter:
@@ -89,7 +89,7 @@ def protocol(recipe: ControlRecipe, spec: Environment) -> dict[str, Any]:
         "action_scaling": int(spec.action_scale) if spec.action_scale >= 1 else spec.action_scale,
         "rollouts": recipe.tested_rollouts,
         "updates": recipe.judged,
-        "second_order": not recipe.first_order,
+        "second_order": not getattr(recipe, "first_order", False),
         "test_tasks": recipe.tests,
         "selection": selection(recipe, "tasks"),
     }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from bench.recipes import few_shot as recipes
 from bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, unknown
+from bench.recipes.variants import FEW_SHOT as VARIANTS
 from bench.records.metric import ACCURACY
 from bench.worlds.built import Built
 from bench.worlds.few_shot_build import build
@@ -22,7 +23,7 @@ class FewShotWorld(World[FewShotRecipe]):
     title = "few-shot images"
     metric = ACCURACY
     recipe = FewShotRecipe
-    variants = recipes.VARIANTS
+    variants = VARIANTS
 
     @property
     def benchmarks(self) -> Sequence[str]:
@@ -40,9 +41,10 @@ class FewShotWorld(World[FewShotRecipe]):
             raise RecipeError(unknown("data set", recipe.dataset, DATASETS))
 
     def flags(self, recipe: FewShotRecipe, plain: FewShotRecipe) -> None:
-        if recipe.head != plain.head and recipe.penalty == plain.penalty:
+        head, penalty = (getattr(recipe, name, None) for name in ("head", "penalty"))
+        if head != getattr(plain, "head", None) and penalty == getattr(plain, "penalty", None):
             raise RecipeError(
-                f"{recipe.name}: --head {recipe.head} needs a --penalty of its own: C of svm or λ of ridge, 0.1 and "
+                f"{recipe.name}: --head {head} needs a --penalty of its own: C of svm or λ of ridge, 0.1 and "
                 "50 in the paper"
             )
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from algorithms import LEARNERS, Categorical, GradientOuter, Learner, Network
 from algorithms.meta_gradient import tasks_at_once
-from bench.recipes.few_shot import VARIANTS
 from bench.recipes.recipe import FewShotRecipe, RecipeError
-from bench.worlds.built import TEST_SEED, Built, fields_of, selection
+from bench.recipes.variants import FEW_SHOT as VARIANTS
+from bench.worlds.built import TEST_SEED, Built, selection, settings_in
 from bench.worlds.world import Place
 from vision import DATASETS
 from vision.augment import Augment
@@ -87,7 +87,7 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
         "norm": recipe.norm,
         "train_steps": recipe.inner_steps,
         "test_steps": recipe.test_steps,
-        "second_order": not recipe.first_order,
+        "second_order": not getattr(recipe, "first_order", False),
         "test_tasks": recipe.tests,
         "episodes": "lake-runs" if recipe.lake_runs else "drawn",
         "selection": selection(recipe, "episodes"),
@@ -119,7 +119,7 @@ def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int) -> 
             raise RecipeError(
                 f"{recipe.name}: inner_steps is 0, but the head is made from the support: give at least 1"
             )
-        return kind(network, **fields_of(kind, recipe))
+        return kind(network, norm=recipe.norm, **settings_in(recipe, kind))
 
 
 def make_outer(recipe: FewShotRecipe, learner: Learner, seed: int, place: Place) -> GradientOuter:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from bench.recipes.recipe import FewShotRecipe
+from bench.recipes.recipe import FewShotRecipe, Fields
 from bench.text import bytes_text, duration, flops_text, tasks_text
 from bench.worlds.few_shot_flops import Cost, blocks_of, cost, speed, tasks_at_once
 from bench.worlds.world import Place
@@ -21,7 +21,9 @@ BRIEF_FLOPS, BRIEF_TIMINGS = 2e9, 2
 def cost_rows(recipe: FewShotRecipe, place: Place) -> list[tuple[str, str]]:
     """What `describe` says of the cost: (what, how much)."""
     one, workers = cost(recipe), place.workers
-    first = cost(dataclasses.replace(recipe, first_order=True)).task_bytes
+    exact = getattr(recipe, "first_order", True) is False
+    without: Fields = {"first_order": True}
+    first = cost(dataclasses.replace(recipe, **without)).task_bytes if exact else one.task_bytes
     parts = flops_of(recipe, one)
     total = sum(parts.values())
     rate, peak = speed(recipe, workers, place.chunk)

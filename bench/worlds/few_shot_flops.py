@@ -26,8 +26,8 @@ from algorithms.learner import Batch, gradients
 from algorithms.meta_gradient import chunk_outputs
 from algorithms.meta_gradient import tasks_at_once as chunk_of
 from algorithms.suite import scores_by_update
-from bench.recipes.few_shot import VARIANTS
 from bench.recipes.recipe import FewShotRecipe
+from bench.recipes.variants import FEW_SHOT as VARIANTS
 from bench.worlds.few_shot_build import make_body, make_learner
 from vision import DATASETS
 from vision.episodes import Shape

@@ -39,7 +39,7 @@ def test_an_inner_step_is_gradient_descent_on_an_ordinary_torch_module(of: str) 
     maml = learner("maml", of)
     model, parameters = plain(maml.network)
     for steps in (1, 3):
-        assert_gradient_descent(maml, images(2, 2, of), model, parameters, maml.inner_lr, steps)  # type: ignore[arg-type]
+        assert_gradient_descent(maml, images(2, 2, of), model, parameters, maml.settings.inner_lr, steps)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("of", BODIES)

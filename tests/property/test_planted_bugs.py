@@ -39,7 +39,7 @@ Check = Callable[[], None]
 def descent() -> None:
     rule = learner("maml")
     assert isinstance(rule, MAML)
-    assert_gradient_descent(rule, images(2, 2), *plain(rule.network), rule.inner_lr, 2)
+    assert_gradient_descent(rule, images(2, 2), *plain(rule.network), rule.settings.inner_lr, 2)
 
 
 def learn2learn() -> None:

@@ -44,7 +44,7 @@ def protocol_of(recipe: Any) -> dict[str, Any]:
         "backbone": recipe.backbone if "conv4" not in recipe.backbone else f"{recipe.backbone}-{recipe.width}",
         "train_steps": recipe.inner_steps,
         "test_steps": recipe.test_steps,
-        "second_order": not recipe.first_order,
+        "second_order": not getattr(recipe, "first_order", False),
         "test_tasks": recipe.tests,
         "episodes": "drawn",
         "selection": selection(recipe, "episodes"),

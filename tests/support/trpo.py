@@ -58,8 +58,8 @@ def adapted(learner: Learner, theta: Tensor, supports: list[Batch]) -> Named:
             names = [n for n in net if n.startswith("network.") and (type(learner) is not ANIL or ".head." in n)]
             grads = torch.autograd.grad(loss, [net[n] for n in names], create_graph=True)
             for i, (n, g) in enumerate(zip(names, grads)):
-                rate = prior[f"rates.{i}"] if isinstance(learner, MetaSGD) else learner.inner_lr
-                net[n] = net[n] - rate * (g.detach() if learner.first_order else g)
+                rate = prior[f"rates.{i}"] if isinstance(learner, MetaSGD) else learner.settings.inner_lr
+                net[n] = net[n] - rate * (g.detach() if learner.settings.first_order else g)
         elif isinstance(learner, ProtoNet):
             seen = torch.cat([x, y], 1)
             for i in (0, 2):
@@ -71,8 +71,8 @@ def adapted(learner: Learner, theta: Tensor, supports: list[Batch]) -> Named:
             z = torch.cat([features(prior, x, False), torch.ones_like(w)[:, None]], 1)
             head = torch.cat([net["network.head.weight"], net["network.head.bias"][:, None]], 1)
             paid = w[:, None] * (y - z @ head.T)
-            move = torch.linalg.solve(z.T @ z + learner.penalty * torch.eye(z.shape[1]).to(z), z.T @ paid).T
-            head = head + learner.inner_lr * prior["scale"] * move
+            move = torch.linalg.solve(z.T @ z + learner.settings.penalty * torch.eye(z.shape[1]).to(z), z.T @ paid).T
+            head = head + learner.settings.inner_lr * prior["scale"] * move
             net["network.head.weight"], net["network.head.bias"] = head[:, :-1], head[:, -1]
     return net
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -28,13 +30,15 @@ class Body(nn.Module):
         return torch.tanh(linear(x, fast["weight"], fast["bias"]))
 
 
-def classifier(head: str = "svm", penalty: float | None = None) -> MetaOptNet:
+def classifier(head: str = "svm", penalty: float = 0.1) -> MetaOptNet:
     return MetaOptNet(Network(Body(6), 3, Categorical()), head=head, penalty=penalty).double()
 
 
 def policy(**options: float) -> MetaOptNet:
     torch.manual_seed(0)
-    return MetaOptNet(Network(Body(6), 2, Gaussian(2)), head="ridge", penalty=2.0, **options).double()  # type: ignore[arg-type]
+    return MetaOptNet(
+        Network(Body(6), 2, Gaussian(2)), head="ridge", penalty=2.0, **({"inner_lr": 1.0} | options)
+    ).double()  # type: ignore[arg-type]
 
 
 def body_weight(learner: MetaOptNet) -> nn.Parameter:
@@ -69,9 +73,9 @@ def test_the_heads_are_the_optima_of_the_paper() -> None:
     support = images(2, 4)
     learner = classifier("svm")
     z = learner.network.features(learner.begin(), support.x)
-    assert (learner.penalty, classifier("ridge").penalty) == (0.1, 50.0)
+    assert (learner.settings.head, learner.settings.penalty) == ("svm", 0.1)
     torch.testing.assert_close(adapt(learner, [support])["head.weight"], crammer_singer(z, support.y, 3, 0.1))
-    got = adapt(classifier("ridge"), [support])["head.weight"]
+    got = adapt(classifier("ridge", 50.0), [support])["head.weight"]
     for task in range(2):
         features, labels = z[task].detach().numpy(), np.eye(3)[support.y[task].numpy()]
         alpha = np.linalg.solve(features @ features.T + 50 * np.eye(12), 2 * labels)
@@ -164,7 +168,7 @@ def test_control_moves_the_head_by_the_ridge_regression_of_noise_that_paid_off()
 def test_control_without_a_penalty_is_the_natural_gradient_of_the_head() -> None:
     """F⁻¹ g of Σ A log π / N in the head, with the Fisher matrix of the states seen; its variance is σ² = 1."""
     learner, support = policy(inner_lr=0.3), transitions(1, 60)
-    learner.penalty = 1e-12
+    learner.settings = dataclasses.replace(learner.settings, penalty=1e-12)
     names = ("head.weight", "head.bias")
     prior = {n: t.detach().requires_grad_(n in names) for n, t in learner.begin().items()}
     encoded = learner.encode(support)

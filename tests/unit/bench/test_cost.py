@@ -85,10 +85,6 @@ def test_second_order_keeps_more_and_grows_with_the_steps():
     assert bytes_of[3, True] < 1.2 * bytes_of[1, True]
 
 
-def test_protonet_keeps_the_same_to_either_order():
-    assert cost(small("protonet")).task_bytes == cost(small("protonet", first_order=True)).task_bytes
-
-
 @pytest.mark.parametrize(
     ("tasks", "threads", "device", "chunk", "alive"),
     [

@@ -8,8 +8,9 @@ import re
 
 import pytest
 
+from algorithms import LEARNERS
 from bench.recipes import recipe as recipe_module
-from bench.recipes.recipe import LAKE_RUNS, ControlRecipe, FewShotRecipe, Recipe, RecipeError, digest
+from bench.recipes.recipe import LAKE_RUNS, ControlRecipe, FewShotRecipe, Recipe, RecipeError, digest, typed
 
 OTHER = {
     bool: lambda v: not v,
@@ -42,7 +43,9 @@ FROZEN: dict[type[Recipe], dict[str, object]] = {
 
 @pytest.mark.parametrize("kind", FROZEN)
 def test_a_default_is_never_changed_since_digests_leave_it_out(kind):
-    plain = dataclasses.asdict(kind())
+    plain = {}
+    for learner in LEARNERS.values():
+        plain |= dataclasses.asdict(typed(kind, learner.Settings)())
     assert {field: plain[field] for field in FROZEN[kind]} == FROZEN[kind]
 
 
@@ -105,11 +108,11 @@ def test_a_number_too_small_is_named_with_its_bound(field, bound):
     assert str(caught.value) == f"maml glyphs-5w1s: {field} is {bound - 1}; it must be at least {bound}"
 
 
-@pytest.mark.parametrize("field", ["inner_lr", "outer_lr", "penalty"])
+@pytest.mark.parametrize(("learner", "field"), [("maml", "inner_lr"), ("maml", "outer_lr"), ("metaoptnet", "penalty")])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
-def test_a_rate_that_is_no_positive_number_is_named(field, value):
+def test_a_rate_that_is_no_positive_number_is_named(learner, field, value):
     with pytest.raises(RecipeError, match=f"{field} is {value}; it must be a positive number"):
-        dataclasses.replace(FewShotRecipe(), **{field: value}).check()
+        typed(FewShotRecipe, LEARNERS[learner].Settings)(**{field: value}).check()
 
 
 @pytest.mark.parametrize("field", ["rotations", "within_group"])

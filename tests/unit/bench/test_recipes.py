@@ -12,7 +12,9 @@ from bench.recipes.recipe import FewShotRecipe, RecipeError
 from bench.worlds import resolve
 from vision import DATASETS
 
-FIELDS = {f.name for f in dataclasses.fields(FewShotRecipe)}
+FIELDS = {
+    f.name for of in (FewShotRecipe, *(kind.Settings for kind in LEARNERS.values())) for f in dataclasses.fields(of)
+}
 
 STATED = {
     # Finn et al. 2017, A.1: one step of 0.4, 32 tasks, 60 000 iterations; 20-way 0.1, 5 steps, 16 tasks.

@@ -12,7 +12,7 @@ from bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
 from bench.worlds import resolve
 from envs import ENVIRONMENTS, family
 
-FIELDS = {f.name for f in dataclasses.fields(ControlRecipe)}
+FIELDS = {f.name for f in dataclasses.fields(ControlRecipe)} | {"inner_lr", "first_order"}
 
 STATED = {
     # pytorch-maml-rl@21d4ba1 (2020), configs/maml/halfcheetah-vel.yaml

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -162,7 +164,7 @@ def test_later_updates_at_test_go_a_share_of_the_way() -> None:
     scored = scores_by_update(suite, suite.tasks([1, 4], "test"), rule, 2)
     tasks, half = suite.tasks([1, 4], "test"), learner(suite)
     assert isinstance(half, MAML)
-    half.inner_lr = 0.05
+    half.settings = dataclasses.replace(half.settings, inner_lr=0.05)
     first = rule.update(rule.begin(), rule.encode(suite.support(tasks, rule, rule.begin(), 0)))
     second = half.update(first, rule.encode(suite.support(tasks, rule, first, 1)))
     by_hand = [suite.scorer(suite.tasks([1, 4], "test"), rule)(fast, k) for k, fast in enumerate((first, second), 1)]
