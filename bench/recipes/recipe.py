@@ -23,7 +23,18 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks
 MOST_UPDATES = 100  # that a record holds, none included
 
 
-__all__ = ["ControlRecipe", "FewShotRecipe", "Fields", "Recipe", "RecipeError", "digest", "from_fields", "put_together", "typed", "unknown"]
+__all__ = [
+    "ControlRecipe",
+    "FewShotRecipe",
+    "Fields",
+    "Recipe",
+    "RecipeError",
+    "digest",
+    "from_fields",
+    "put_together",
+    "typed",
+    "unknown",
+]
 R = TypeVar("R", bound="Recipe")
 
 
