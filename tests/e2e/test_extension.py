@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from algorithms import LEARNERS
-from algorithms.learner import Batch, Learner
+from algorithms.learner import Batch, Learner, LearnerSettings
 from algorithms.learners.protonet import class_means
 from algorithms.network import Params
 from bench.cli.main import main
@@ -24,15 +24,28 @@ from vision.data.source import ClassImages, Dataset, check_scheme
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
+@dataclass(frozen=True)
+class Sharpness(LearnerSettings):
+    """Settings of NearestMean."""
+
+    sharpness: float = 1.0
+    """What the cosines are multiplied with."""
+
+    def problem(self) -> str | None:
+        return self.not_positive("sharpness")
+
+
 class NearestMean(Learner):
     """The head's rows are the class means, scaled to length 1: nearest by angle."""
 
+    Settings = Sharpness
+    settings: Sharpness
     reads = "features"
     any_ways = True
     needs_labels = True
 
     def rule(self, fast: Params, support: Batch) -> Params:
-        means = torch.nn.functional.normalize(class_means(support), dim=-1)  # (T, K, D)
+        means = self.settings.sharpness * torch.nn.functional.normalize(class_means(support), dim=-1)  # (T, K, D)
         return fast | {"head.weight": means, "head.bias": means.new_zeros(means.shape[:2])}
 
 
@@ -118,6 +131,28 @@ def test_it_runs_through_the_command_line(algorithm, name, tmp_path):
     assert (record["algorithm"], record["benchmark"], record["status"]) == (algorithm, name, "complete")
     assert record["test"]["mean"][1] > 1.5 / record["protocol"]["ways"]
     assert main(["evaluate", "out", "--ways", "4", "--threads", "1", "--tasks", "4"]) == 0
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_setting_of_its_own_is_a_flag_a_field_and_part_of_the_record(tmp_path, capsys):
+    """One file and one line: nothing outside the learner names its setting."""
+    small = "--iterations 2 --val-tasks 2 --test-tasks 4 --width 4 --queries 2 --train-queries 2 --threads 1"
+    scores = {}
+    for sharpness in ("1.0", "9.0"):
+        argv = ["run", "nearest-mean", "glyphs-5w1s", *small.split(), "--sharpness", sharpness, "--out", sharpness]
+        assert main(argv) == 0
+        record = json.loads((tmp_path / sharpness / "record.json").read_text())
+        assert record["recipe"]["sharpness"] == float(sharpness)
+        scores[sharpness] = record["recipe_digest"]
+    assert scores["1.0"] != scores["9.0"]
+    capsys.readouterr()
+    assert main(["run", "nearest-mean", "glyphs-5w1s", "--help"]) == 0
+    help = " ".join(capsys.readouterr().out.split())
+    assert "--sharpness FLOAT" in help
+    assert "What the cosines are multiplied with." in help
+    assert main(["run", "maml", "glyphs-5w1s", "--sharpness", "2"]) == 2, "it is of no other learner"
+    assert main(["run", "nearest-mean", "glyphs-5w1s", "--sharpness", "0"]) == 2
+    assert "sharpness is 0.0; it must be a positive number" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("registered")
