@@ -20,8 +20,10 @@ ALGORITHMS = ("maml", "anil", "meta-sgd", "protonet", "metaoptnet")
 
 
 def made(tmp_path, algorithm="protonet", **fields):
-    small = {"width": 4, "queries": 3, "train_shots": 1, "inner_lr": 0.4, "backbone": "conv4"}
-    recipe = dataclasses.replace(resolve(algorithm, "glyphs-5w1s"), **small, **fields)
+    plain = resolve(algorithm, "glyphs-5w1s")
+    rate = {"inner_lr": 0.4} if hasattr(plain, "inner_lr") else {}
+    small = {"width": 4, "queries": 3, "train_shots": 1, "backbone": "conv4"}
+    recipe = dataclasses.replace(plain, **rate, **small, **fields)
     nowhere = tmp_path / "nowhere"
     return build(recipe, 0, root=nowhere, cache=nowhere, processes=Processes("cpu"), workers=Workers(1))
 

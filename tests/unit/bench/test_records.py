@@ -15,7 +15,7 @@ import torch
 from algorithms import Workers
 from bench.distributed import Processes
 from bench.leaderboard.protocol import VISION_FIELDS
-from bench.recipes.recipe import FewShotRecipe
+from bench.recipes.recipe import from_fields
 from bench.records.schema import file_name
 from bench.training import record as records
 from bench.training.checkpoint import RunFolderError
@@ -41,8 +41,8 @@ def built(tmp_path, monkeypatch):
 
 def test_a_record_holds_the_whole_recipe_and_the_scores(built):
     record = make_record(RECIPE, 3, built, STATE, SCORES, FACTS)
-    assert record["recipe"].keys() == {f.name for f in dataclasses.fields(FewShotRecipe)}
-    assert FewShotRecipe(**record["recipe"]) == RECIPE
+    assert record["recipe"].keys() == {f.name for f in dataclasses.fields(RECIPE)}
+    assert from_fields(record["recipe"]) == RECIPE
     assert record["recipe_digest"] == RECIPE.digest()
     assert (record["schema"], record["kind"], record["status"], record["metric"]) == (
         2,
