@@ -71,6 +71,11 @@ class Environment(Protocol):
         ...
 
     @property
+    def dt(self) -> float:
+        """Seconds of a step; 0 where there is no clock."""
+        ...
+
+    @property
     def action_scale(self) -> float:
         """What of a policy's action stands for the full range of an action."""
         ...

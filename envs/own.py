@@ -125,6 +125,12 @@ class OwnEnvironment:
         return int(steps)
 
     @property
+    def dt(self) -> float:
+        """Seconds of a step where the environment has an attribute `dt`, as Gymnasium's robots do; else 0."""
+        found = self.first.get_wrapper_attr("dt") if self.first.has_wrapper_attr("dt") else 0.0
+        return float(found) if isinstance(found, int | float) else 0.0
+
+    @property
     def observation_size(self) -> int:
         """O, the length of an observation."""
         return int(np.prod(self.first.observation_space.shape or ()))

@@ -62,6 +62,11 @@ class Spec(ABC):
         """A, the length of an action."""
 
     @property
+    def dt(self) -> float:
+        """Seconds of a control step; 0 where there is no clock."""
+        return 0.0
+
+    @property
     @abstractmethod
     def tasks(self) -> Distribution:
         """The distribution of tasks."""

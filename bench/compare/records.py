@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.records.check import BadRecord, read_record
+from bench.records.protocol import protocol_key
 from bench.records.rows import RefusedRecord, Row
 from bench.training.checkpoint import RunFolderError
 
@@ -46,7 +46,7 @@ def load(path: Path) -> Records:
             continue
         if record["kind"] != "result":
             continue
-        key = (*row_key(record), record["recipe_digest"], json.dumps(record["protocol"], sort_keys=True))
+        key = (*row_key(record), record["recipe_digest"], protocol_key(record))
         if record["seed"] in groups.setdefault(key, {}):
             refused.append(RefusedRecord(name, f"is a second record of seed {record['seed']} of its row"))
             continue
@@ -81,7 +81,7 @@ def match(a: Records, b: Records) -> tuple[list[tuple[Row, Row]], list[str]]:
         left, right = list(a.rows.get(key, ())), list(b.rows.get(key, ()))
         for row in list(left):
             same = [r for r in right if r.first["recipe_digest"] == row.first["recipe_digest"]]
-            same.sort(key=lambda r, row=row: r.first["protocol"] != row.first["protocol"])  # type: ignore[misc]
+            same.sort(key=lambda r, row=row: protocol_key(r.first) != protocol_key(row.first))  # type: ignore[misc]
             if same:
                 pairs.append((row, same[0]))
                 left.remove(row)

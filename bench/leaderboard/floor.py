@@ -46,4 +46,5 @@ def _same_task(row: Row, other: Row) -> bool:
     ours, theirs = row.first, other.first
     if (theirs["algorithm"], theirs["benchmark"]) != (UNTRAINED[ours["metric"]], ours["benchmark"]):
         return False
-    return all(ours["protocol"].get(field) == theirs["protocol"].get(field) for field in TASK)
+    mine, others = row.protocol(None), other.protocol(None)
+    return all(mine.get(field) == others.get(field) for field in TASK)

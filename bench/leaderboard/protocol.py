@@ -2,8 +2,10 @@
 
 A field is *decisive* where another value makes another task or another learner of it: two numbers that differ there
 answer different questions. The rest is *noted*: it moves the width of an interval (test tasks), or how one iterate is
-picked without a look at the test split (selection). Queries are decisive where batch normalisation is transductive,
-because each query then helps to normalise the others; elsewhere they too only move the interval.
+picked without a look at the test split (selection), or it is a setting that a re-implementation is free in: the filter
+that made a picture smaller (resampling), precision, the units of a policy. Queries are decisive where batch
+normalisation is transductive, because each query then helps to normalise the others; elsewhere they too only move the
+interval. A learner that was trained on something else than what it is tested on answers a question of its own.
 
 The length of training is no protocol field. A number that is reached in fewer iterations is reached; one that is not
 reached may only want more of them. A row with a short schedule is therefore a fair test and carries that label.
@@ -40,8 +42,12 @@ VISION_FIELDS: Mapping[str, type] = {
     "train_steps": int,
     "test_steps": int,
     "second_order": bool,
+    "augmentation": str,
+    "smoothing": float,
     "test_tasks": int,
     "episodes": str,
+    "resampling": str,
+    "precision": str,
     "selection": str,
 }
 """Protocol of an accuracy: fields of `bench.training.record.protocol`, with their type."""
@@ -51,24 +57,28 @@ CONTROL_FIELDS: Mapping[str, type] = {
     "observations": int,
     "goals": str,
     "horizon": int,
+    "time_step": float,
     "action_scaling": int,
     "rollouts": int,
     "updates": int,
     "second_order": bool,
+    "policy": str,
     "test_tasks": int,
+    "precision": str,
     "selection": str,
 }
-"""Protocol of a return."""
+"""Protocol of a return. `time_step`: seconds of a control step, 0 where the environment has no clock. `policy`: its
+units and their numbers, "tanh 64x64"."""
 
 FIELDS = {"accuracy": VISION_FIELDS, "return": CONTROL_FIELDS}
 """Metric -> the fields of its protocol."""
 
-NOTED = frozenset({"test_tasks", "selection"})
+NOTED = frozenset({"test_tasks", "selection", "resampling", "precision", "policy"})
 """Fields that decide nothing."""
 
 TASK = frozenset({
     "dataset", "split", "ways", "shots", "within_group_test", "rotations_test", "image_size", "episodes",
-    "environment", "observations", "goals", "horizon", "action_scaling", "rollouts",
+    "environment", "observations", "goals", "horizon", "time_step", "action_scaling", "rollouts",
 })  # fmt: skip
 """Fields of what is asked of a learner at test, whatever the learner: two scores are on one scale where they agree."""
 
@@ -97,14 +107,19 @@ class Comparison:
     """Fields in which a difference is decisive."""
 
     @property
-    def mostly_assumed(self) -> bool:
-        """Whether the source leaves more than half of what decides unstated."""
-        return 2 * len(set(self.deciding) & set(self.assumed)) > len(self.deciding)
+    def open(self) -> tuple[str, ...]:
+        """Fields that would decide, and that the source leaves unstated."""
+        return tuple(field for field in self.deciding if field in self.assumed)
 
     @property
-    def task_assumed(self) -> bool:
-        """Whether the source leaves open what is asked at test, so that its score may be on another scale."""
-        return bool(TASK & set(self.assumed))
+    def mostly_open(self) -> bool:
+        """Whether they are more than half of those that decide."""
+        return 2 * len(self.open) > len(self.deciding)
+
+    @property
+    def task_open(self) -> bool:
+        """Whether one of them is of what is asked at test, so that the score may be on another scale."""
+        return bool(TASK & set(self.open))
 
 
 def compare(ours: Mapping[str, Any], published: Mapping[str, Any], metric: str) -> Comparison:
@@ -114,6 +129,8 @@ def compare(ours: Mapping[str, Any], published: Mapping[str, Any], metric: str) 
     assumed: list[str] = []
     transductive = "transductive" in (ours.get("norm"), published.get("norm"))
     lenient = NOTED if transductive else NOTED | {"queries"}
+    if "trained_in" in ours:
+        decisive.append(Difference("trained_in", ours["trained_in"], "the same"))
     for field in FIELDS[metric]:
         theirs, mine = published.get(field, UNSTATED), ours.get(field, "not recorded")
         if UNSTATED in _parts(theirs):

@@ -139,7 +139,7 @@ def _decide(
 
 
 def _open(word: str, comparison: Comparison) -> str:
-    wanting = comparison.mostly_assumed or (word == "above" and comparison.task_assumed)
+    wanting = comparison.mostly_open or (word == "above" and comparison.task_open)
     return OPEN if wanting and word + OPEN in WORDS else ""
 
 
@@ -167,9 +167,9 @@ def _height(word: str, ours: Point, published: Point, found: Floor | None, row: 
 def _silent(row: Row, entry: Entry, comparison: Comparison) -> list[str]:
     """How much the source leaves open, its horizon by name, since every return grows with it; and what is assumed."""
     parts = []
-    if comparison.assumed:
-        parts.append(f"{len(comparison.assumed)} protocol field{'s'[: len(comparison.assumed) > 1]} unstated")
-    if "horizon" in comparison.assumed:
+    if comparison.open:
+        parts.append(f"{len(comparison.open)} of {len(comparison.deciding)} fields that decide unstated")
+    if "horizon" in comparison.open:
         parts[-1] += f", the horizon (here {row.first['protocol'].get('horizon')}) among them"
     if row.first["benchmark"] in entry.beside:
         parts.append(f"taken for granted: {entry.beside[row.first['benchmark']]}")

@@ -5,7 +5,6 @@ What fails `record_check` is set aside with its file name and the reason; nothin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ import numpy as np
 
 from bench.records.check import BadRecord, read_record
 from bench.records.metric import METRICS
+from bench.records.protocol import protocol_key, protocol_of
 from bench.records.statistics import mean_interval
 
 
@@ -92,7 +92,8 @@ class Row:
 
     def protocol(self, measured: Measured | None) -> Mapping[str, Any]:
         """The protocol of a score of this row: returns are recorded after several numbers of updates."""
-        own: Mapping[str, Any] = self.first["protocol"]
+        precisions = sorted({r["provenance"]["precision"] for r in self.records})
+        own = {**protocol_of(self.first), "precision": ", ".join(precisions)}
         if self.first["metric"] != "return" or measured is None:
             return own
         return {**own, "updates": measured.updates}
@@ -145,4 +146,4 @@ def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
     """What the seeds of a row agree in."""
     named = (record["algorithm"], record["benchmark"], record["recipe_digest"])
     # A diverged record holds no updates: it belongs to the row of its protocol all the same.
-    return (*named, record["metric"], json.dumps(record["protocol"], sort_keys=True))
+    return (*named, record["metric"], protocol_key(record))

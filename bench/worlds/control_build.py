@@ -10,6 +10,7 @@ from algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, Trus
 from algorithms.references import is_reference
 from bench.recipes.recipe import ControlRecipe, RecipeError
 from bench.recipes.variants import CONTROL as VARIANTS
+from bench.records.protocol import policy_name
 from bench.worlds.built import TEST_SEED, Built, ResumableOuter, selection, settings_in
 from bench.worlds.world import Place
 from envs import ENVIRONMENTS, family
@@ -86,10 +87,12 @@ def protocol(recipe: ControlRecipe, spec: Environment) -> dict[str, Any]:
         "observations": spec.observation_size,
         "goals": spec.tasks.text,
         "horizon": spec.horizon,
+        "time_step": round(spec.dt, 6),
         "action_scaling": int(spec.action_scale) if spec.action_scale >= 1 else spec.action_scale,
         "rollouts": recipe.tested_rollouts,
         "updates": recipe.judged,
         "second_order": not getattr(recipe, "first_order", False),
+        "policy": policy_name(recipe.activation, recipe.hidden),
         "test_tasks": recipe.tests,
         "selection": selection(recipe, "tasks"),
     }

@@ -88,8 +88,11 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
         "train_steps": recipe.inner_steps,
         "test_steps": recipe.test_steps,
         "second_order": not getattr(recipe, "first_order", False),
+        "augmentation": "metaoptnet" if recipe.augment else "none",
+        "smoothing": recipe.smoothing,
         "test_tasks": recipe.tests,
         "episodes": "lake-runs" if recipe.lake_runs else "drawn",
+        "resampling": dataset.resampling,
         "selection": selection(recipe, "episodes"),
     }
 

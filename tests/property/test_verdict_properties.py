@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, UNSTATED, VISION_FIELDS
 from bench.leaderboard.published import Point
 from bench.leaderboard.verdict import WORDS, judge, verdict
+from bench.records.protocol import protocol_of
 from bench.records.rows import Row
 from tests.support.synthetic import control_record, entry, record
 
@@ -22,6 +23,7 @@ DECISIVE = sorted(set(VISION_FIELDS) - NOTED - {"queries"})
 VALUES: dict[type, st.SearchStrategy[Any]] = {
     str: st.sampled_from(["vinyals", "transductive", "running", "conv4-64", "x/y"]),
     int: st.integers(1, 90),
+    float: st.sampled_from([0.0, 0.01, 0.05, 0.1]),
     bool: st.booleans(),
 }
 
@@ -189,7 +191,8 @@ def test_a_return_is_never_decided_where_a_decisive_field_differs(
     field: str, stated: set[str], data: st.DataObject, value: float
 ) -> None:
     mine = control_record()
-    theirs = {f: mine["protocol"][f] if f in stated else UNSTATED for f in CONTROL_FIELDS}
+    own = protocol_of(mine)
+    theirs = {f: own[f] if f in stated else UNSTATED for f in CONTROL_FIELDS}
     # Of the numbers of updates, those differ after which no score was recorded.
     taken = range(len(mine["test"]["updates"])) if field == "updates" else [mine["protocol"][field]]
     theirs[field] = data.draw(VALUES[CONTROL_FIELDS[field]].filter(lambda v: v not in taken))

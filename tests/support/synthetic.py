@@ -45,8 +45,11 @@ def protocol_of(recipe: Any) -> dict[str, Any]:
         "train_steps": recipe.inner_steps,
         "test_steps": recipe.test_steps,
         "second_order": not getattr(recipe, "first_order", False),
+        "augmentation": "metaoptnet" if recipe.augment else "none",
+        "smoothing": recipe.smoothing,
         "test_tasks": recipe.tests,
         "episodes": "drawn",
+        "resampling": "lanczos",
         "selection": selection(recipe, "episodes"),
     }
 
@@ -141,10 +144,12 @@ def control_record(
         "observations": 20,
         "goals": "{-1,+1}",
         "horizon": 200 if benchmark.endswith("-2019") else 100,
+        "time_step": 0.05,
         "action_scaling": 10,
         "rollouts": 20,
         "updates": 1,
         "second_order": True,
+        "policy": "tanh 64x64",
         "test_tasks": tasks,
         "selection": "best of 20 validation tasks every 10 iterations",
     }
@@ -251,6 +256,7 @@ def entry(
     """
     own = protocol_of(resolve("maml", "omniglot-5w1s"))
     agreed = {k: v for k, v in own.items() if not k.startswith("data_")} | {
+        "precision": "fp32",
         "split": "random-1200-423",
         "selection": "validation",
     }

@@ -200,7 +200,8 @@ class Glyphs:
         }
         notes = "; ".join(f"{s}: {len(c)} classes x {self.drawings} images" for s, c in splits.items())
         groups = np.arange(total) // ALPHABET
-        return Dataset(self.name, images, splits, groups=groups, split_version=f"alphabets/seed{seed}", notes=notes)
+        version = f"alphabets/seed{seed}"
+        return Dataset(self.name, images, splits, groups=groups, split_version=version, notes=notes, resampling="drawn")
 
     def locate(self, root: Path) -> list[Path]:
         """This module: the data set is drawn by it."""

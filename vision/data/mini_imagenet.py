@@ -153,11 +153,13 @@ class MiniImageNet:
         found = self.locate(root)
         if not found:
             raise missing(self.name, root / self.folder, "its images", ADVICE)
-        images = self._pickled(found, cache) if found[0].suffix == ".pkl" else self._files(found, cache)
+        pickled = found[0].suffix == ".pkl"
+        images = self._pickled(found, cache) if pickled else self._files(found, cache)
         indices = class_indices(images.names, ravi_larochelle(), f"{self.name} in {root / self.folder}")
         fewest = {name: int(images.counts[classes].min()) for name, classes in indices.items()}
         version = "/".join([split, *(f"{name}-{n}" for name, n in fewest.items() if n != self.complete)])
-        return Dataset(self.name, images, indices, split_version=version, notes=notes_of(images, indices))
+        notes, resampling = notes_of(images, indices), "none" if pickled else "lanczos"
+        return Dataset(self.name, images, indices, split_version=version, notes=notes, resampling=resampling)
 
     def _files(self, found: Sequence[Path], cache: Path) -> ClassImages:
         lists = read_lists([path for path in found if is_list(path)])

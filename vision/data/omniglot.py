@@ -181,7 +181,13 @@ class Omniglot:
         version, members_of = self._split(split, parts, seed)
         indices = class_indices(images.names, members_of, f"{self.name}/{split}")
         return Dataset(
-            self.name, images, indices, groups=groups, split_version=version, notes=notes_of(images, indices)
+            self.name,
+            images,
+            indices,
+            groups=groups,
+            split_version=version,
+            notes=notes_of(images, indices),
+            resampling=self.resample,
         )
 
     def _check(self, parts: Mapping[str, str], chosen: Mapping[tuple[str, str], Member], root: Path) -> None:

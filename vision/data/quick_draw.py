@@ -131,7 +131,8 @@ class QuickDraw:
         homes = np.array([split_of(name, seed) for name in images.names])
         splits = {name: np.flatnonzero(enough & (homes == name)) for name in SPLITS}
         version = f"hashed-60-20-20/{split}/seed{seed}"
-        return Dataset(self.name, images, splits, split_version=version, notes=notes_of(images, splits))
+        notes = notes_of(images, splits)
+        return Dataset(self.name, images, splits, split_version=version, notes=notes, resampling="drawn")
 
     def _bitmaps(self, found: Sequence[Path], most: int, cache: Path) -> ClassImages:
         def items() -> list[Item]:

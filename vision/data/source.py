@@ -92,6 +92,8 @@ class Dataset:
     """Which split this is, as records and published numbers name it: "vinyals", "random-1200-423/seed0"."""
     notes: str = field(default="", kw_only=True)
     """What a reader of a result must know of the data: "train: 64 classes x 600 images"."""
+    resampling: str = field(default="lanczos", kw_only=True)
+    """The filter that gave pictures their size, "drawn" where they are drawn at it, "none" where they came in it."""
 
     def __post_init__(self) -> None:
         """Check that no class is in two splits."""

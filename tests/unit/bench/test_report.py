@@ -65,14 +65,14 @@ def test_rows_hold_ours_published_verdict_and_links(results: Path) -> None:
         "98.7 ± 0.4 (Finn et al. 2017, Table 1)",
         "98.1 to 99.6 (3)",
         "**below**",
-        "1.30 lower, beyond both intervals (together ± 0.43); 2 protocol fields unstated",
+        "1.30 lower, beyond both intervals (together ± 0.43); 1 of 20 fields that decide unstated",
         "short, 4000 iterations",
         f"[0](records/{name})",
     ]
     assert paper[2] == "98.75 ± 0.08 (± 0.25 over 3 seeds)"  # t = 4.303, s = 0.1, √3
     assert paper[5:8] == [
         "**reproduced**",
-        "0.05 higher, within both intervals (together ± 0.41); 2 protocol fields unstated",
+        "0.05 higher, within both intervals (together ± 0.41); 1 of 20 fields that decide unstated",
         "paper, 60000 iterations",
     ]
     assert [text.split("]")[0] for text in paper[8].split(", ")] == ["[0", "[1", "[2"]
@@ -94,7 +94,7 @@ def test_every_verdict_is_counted_and_explained(results: Path) -> None:
     assert cells(results, "maml-fo | mini-imagenet-5w1s")[2] == "diverged"
     assert "### protonet omniglot-5w1s paper: below\n" in text
     assert "- Label: short schedule: 4000 iterations, published 60000.\n" in text
-    assert "- Not stated by the source, assumed as here: train shots, selection.\n" in text
+    assert "- Not stated by the source, assumed as here: train shots, precision, selection.\n" in text
     assert (
         "| anil | omniglot-20w1s | 96.2 ± 0.5 std of 3 seeds (Raghu et al. 2020, Table 2) | primary | **not run** |"
         in text
@@ -360,7 +360,7 @@ def test_a_number_of_unknown_settings_stands_beside_each_row_that_it_names(tmp_p
         control_record("oracle", "cheetah-dir", means=(400.0,)),
     )
     assert report(tmp_path) == 0
-    stated = "9 protocol fields unstated, the horizon (here 100) among them"
+    stated = "8 of 9 fields that decide unstated, the horizon (here 100) among them"
     assert cells(tmp_path, "maml | cheetah-dir")[2:7] == [
         "100.00 ± 19.43 after 1 update",
         "170.4 ± 21 std of 3 seeds (Raghu et al. 2020 (re-run), Table 2)",
@@ -375,7 +375,7 @@ def test_a_number_of_unknown_settings_stands_beside_each_row_that_it_names(tmp_p
         "**reproduced, protocol unstated**",
     ]
     assert cells(tmp_path, "maml | cheetah-dir-2019")[6].startswith(
-        "29.60 higher, within both intervals (together ± 55.67); 215.00 above untrained (together ± 27.48); 9 protocol"
+        "29.60 higher, within both intervals (together ± 55.67); 215.00 above untrained (together ± 27.48); 8 of 9"
     )
     assert "taken for granted" not in cells(tmp_path, "maml | cheetah-dir-2019")[6]
     assert cells(tmp_path, "maml | cheetah-dir-pearl")[5:7] == ["**not comparable**", "the source prints curves only"]
@@ -386,7 +386,7 @@ def test_a_number_of_unknown_settings_stands_beside_each_row_that_it_names(tmp_p
         "**no published number**",
     ]
     assert (
-        "- Not stated by the source, assumed as here: observations, goals, horizon, action scaling, rollouts, updates"
+        "- Not stated by the source, assumed as here: observations, goals, horizon, time step, action scaling, rollouts"
         in (page(tmp_path))
     )
     not_run = page(tmp_path).split("## Published, not run here")[1]
@@ -412,7 +412,7 @@ def test_the_range_of_re_implementations_is_that_of_others_with_the_same_kind_of
 
 def test_a_published_adaptation_curve_stands_beside_ours(tmp_path: Path) -> None:
     shutil.copy(PUBLISHED, tmp_path / "published.yaml")
-    own = {"environment": "cheetah-dir", "horizon": 200, "action_scaling": 1}
+    own = {"environment": "cheetah-dir", "horizon": 200, "time_step": 0.01, "action_scaling": 1}
     write(
         tmp_path,
         control_record("maml", "cheetah-dir-maml", means=(-40.0, 290.0, 310.0), protocol=own),
@@ -424,8 +424,7 @@ def test_a_published_adaptation_curve_stands_beside_ours(tmp_path: Path) -> None
         "293.19 ± 17.23 after 1 update (Finn et al. 2017, Figure 5)",
         "–",
         "**reproduced**",
-        "3.19 lower, within both intervals (together ± 25.97); 267.00 above untrained (together ± 19.61); 1 protocol "
-        "field unstated",
+        "3.19 lower, within both intervals (together ± 25.97); 267.00 above untrained (together ± 19.61)",
     ]
     assert [cells(tmp_path, str(k)) for k in range(4)] == [
         ["0", "-40.00 ± 19.43", "-50.69 ± 5.82"],

@@ -12,7 +12,7 @@ import pytest
 from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, TASK, VISION_FIELDS, Difference, compare
 from bench.leaderboard.published import Entry, Interval
 from bench.leaderboard.verdict import WORDS, verdict
-from bench.records.rows import summarise
+from bench.records.rows import Row, summarise
 from bench.worlds import resolve
 from tests.support.synthetic import control_record, entry, half_width, protocol_of, record, row
 
@@ -88,6 +88,8 @@ def test_of_one_seed_nothing_is_known() -> None:
         ("test_steps", 1, "test steps 1, here 3"),
         ("second_order", False, "second order no, here yes"),
         ("episodes", "lake-runs", "episodes lake-runs, here drawn"),
+        ("augmentation", "metaoptnet", "augmentation metaoptnet, here none"),
+        ("smoothing", 0.1, "smoothing 0.1, here 0.0"),
     ],
 )
 def test_a_decisive_field_makes_it_not_comparable(field: str, published: Any, shown: str) -> None:
@@ -96,11 +98,14 @@ def test_a_decisive_field_makes_it_not_comparable(field: str, published: Any, sh
     assert [d.field for d in found.comparison.decisive] == [field]
 
 
-def test_the_number_of_tasks_and_the_selection_are_noted() -> None:
-    found = verdict(row(), entry(protocol={"test_tasks": 1000, "selection": "last"}))
+def test_what_a_re_implementation_is_free_in_is_noted() -> None:
+    theirs = {"test_tasks": 1000, "selection": "last", "resampling": "nearest", "precision": "fp64"}
+    found = verdict(row(), entry(protocol=theirs))
     assert found.word == "reproduced"
     assert found.comparison.noted == (
         Difference("test_tasks", 600, 1000),
+        Difference("resampling", "lanczos", "nearest"),
+        Difference("precision", "fp32", "fp64"),
         Difference("selection", "best of 200 validation episodes every 500 iterations", "last"),
     )
 
@@ -116,7 +121,7 @@ def test_what_the_source_leaves_open_is_assumed() -> None:
     found = verdict(row(), entry(protocol={"norm": "unstated", "backbone": "unstated"}))
     assert (found.word, found.reason) == (
         "reproduced",
-        "0.00 higher, within both intervals (together ± 0.43); 2 protocol fields unstated",
+        "0.00 higher, within both intervals (together ± 0.43); 2 of 20 fields that decide unstated",
     )
     assert found.comparison.assumed == ("backbone", "norm")
 
@@ -135,7 +140,7 @@ def test_a_source_that_is_mostly_silent_is_said_in_the_word(mean: float, word: s
         # Under a norm that the source does not state queries decide all the same: ours is transductive.
         mostly = silent > len(decisive) / 2 or (word == "above" and bool(TASK & set(unstated)))
         assert found.word == word + (", protocol unstated" if mostly else "")
-        assert found.comparison.mostly_assumed is (silent > len(decisive) / 2)
+        assert found.comparison.mostly_open is (silent > len(decisive) / 2)
 
 
 @pytest.mark.parametrize("field", sorted(TASK & set(VISION_FIELDS)))
@@ -263,6 +268,11 @@ def returns(value: float, half_width: float, **protocol: Any) -> Entry:
     return dataclasses.replace(entry(value, half_width, metric="return"), protocol={**CONTROL, **protocol})
 
 
+def stated_by(mine: Row) -> dict[str, Any]:
+    """A published protocol that states all of a row's."""
+    return {k: v for k, v in mine.protocol(None).items() if k in CONTROL_FIELDS}
+
+
 @pytest.mark.parametrize(
     ("stated", "updates", "word"),
     [
@@ -312,7 +322,7 @@ def test_a_return_that_was_not_recorded_after_so_many_updates_is_not_comparable(
 )
 def test_a_claim_must_beat_the_untrained_policy(ours: float, published: float, word: str, why: str) -> None:
     mine = row(control_record(means=(0.0, ours, 0.0, 0.0), spread=10.0))
-    reference = dataclasses.replace(returns(published, 10.0), protocol=mine.first["protocol"])
+    reference = dataclasses.replace(returns(published, 10.0), protocol=stated_by(mine))
     found = verdict(mine, reference, [mine, UNTRAINED])
     assert (found.word, found.reason.partition("); ")[2]) == (word, why)
 
@@ -320,7 +330,7 @@ def test_a_claim_must_beat_the_untrained_policy(ours: float, published: float, w
 def test_the_untrained_policy_is_that_of_the_same_task_after_as_many_updates() -> None:
     mine = row(control_record(means=(0.0, 160.0, 0.0, 0.0), spread=10.0))
     none = "no row of untrained under this protocol, which it would have to beat"
-    reference = dataclasses.replace(returns(160.0, 10.0), protocol=mine.first["protocol"])
+    reference = dataclasses.replace(returns(160.0, 10.0), protocol=stated_by(mine))
     others = [
         row(control_record("untrained", "cheetah-vel", spread=10.0)),
         row(control_record("untrained", protocol={"horizon": 200}, spread=10.0)),
@@ -340,7 +350,7 @@ def test_the_untrained_policy_is_that_of_the_same_task_after_as_many_updates() -
 @pytest.mark.parametrize("algorithm", ["untrained", "pretrained"])
 def test_a_baseline_claims_nothing(algorithm: str) -> None:
     mine = row(control_record(algorithm, means=(-30.0, -20.0), spread=10.0))
-    reference = dataclasses.replace(returns(-19.0, 1.0), protocol=mine.first["protocol"])
+    reference = dataclasses.replace(returns(-19.0, 1.0), protocol=stated_by(mine))
     assert verdict(mine, reference, [mine, UNTRAINED]).word == "reproduced"
 
 
@@ -366,7 +376,22 @@ def test_an_accuracy_must_beat_a_guess_and_the_nearest_neighbour_where_that_was_
     assert verdict(mine, entry(41.2, 0.1), [mine, row(elsewhere)]).word == "reproduced"
 
 
-def test_another_horizon_is_another_task() -> None:
-    reference = dataclasses.replace(entry(160.0, 10.0, metric="return"), protocol={**CONTROL, "horizon": 200})
-    found = verdict(row(control_record()), reference)
-    assert (found.word, found.reason) == ("not comparable", "published with horizon 200, here 100")
+@pytest.mark.parametrize(
+    ("field", "published", "shown"),
+    [("horizon", 200, "horizon 200, here 100"), ("time_step", 0.01, "time step 0.01, here 0.05")],
+)
+def test_another_horizon_or_clock_is_another_task(field: str, published: Any, shown: str) -> None:
+    found = verdict(row(control_record()), returns(160.0, 10.0, **{field: published}))
+    assert (found.word, found.reason) == ("not comparable", f"published with {shown}")
+
+
+def test_other_units_of_a_policy_are_noted() -> None:
+    found = verdict(row(control_record()), returns(160.0, 10.0, policy="relu 100x100"), [UNTRAINED])
+    assert found.word == "reproduced, protocol unstated"
+    assert found.comparison.noted == (Difference("policy", "tanh 64x64", "relu 100x100"),)
+
+
+def test_what_was_trained_on_another_task_is_not_comparable() -> None:
+    mine = row(control_record(protocol={"trained_in": "cheetah-vel"}))
+    found = verdict(mine, returns(160.0, 10.0), [UNTRAINED])
+    assert (found.word, found.reason) == ("not comparable", "published with trained in the same, here cheetah-vel")

@@ -237,7 +237,8 @@ def test_what_no_policy_can_act_in_is_refused(make: Any, told: str) -> None:
 
 
 def test_a_reference_may_name_the_environment_or_what_makes_it() -> None:
-    assert own("module:tests.unit.envs.test_own.Slide").horizon == 6
+    slide = own("module:tests.unit.envs.test_own.Slide")
+    assert (slide.horizon, slide.dt) == (6, 0.0)
     assert own("module:tests.unit.envs.test_own.Slide") is own("module:tests.unit.envs.test_own.Slide")
     for other in ("module:tests.unit.envs.test_own.NUMBERS", "module:os.abort", "module:pathlib.Path"):
         with pytest.raises(

@@ -132,6 +132,7 @@ def test_two_hundred_characters_take_less_than_two_seconds() -> None:
 def test_load_gives_whole_alphabets_to_each_split(tmp_path: Path) -> None:
     data = GLYPHS.load(tmp_path / "none", "alphabets", cache=tmp_path / "cache")
     assert {split: len(classes) for split, classes in data.splits.items()} == {"train": 200, "val": 50, "test": 100}
+    assert data.resampling == "drawn"
     assert data.notes == "train: 200 classes x 20 images; val: 50 classes x 20 images; test: 100 classes x 20 images"
     assert list(data.images.names) == sorted(data.images.names)
     assert data.images.counts.tolist() == [20] * 350

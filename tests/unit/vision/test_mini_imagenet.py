@@ -96,6 +96,7 @@ def test_classes_splits_version_and_notes(tmp_path: Path) -> None:
     for split, names in SPLITS.items():
         assert [data.images.names[c] for c in data.splits[split]] == sorted(names)
     assert data.split_version == "ravi-larochelle/train-2/val-2/test-2"
+    assert data.resampling == "lanczos"
     assert data.notes == "train: 64 classes x 2 images; val: 16 classes x 2 images; test: 20 classes x 2 images"
     assert MiniImageNet(complete=2).load(tmp_path, "ravi-larochelle", cache=tmp_path).split_version == "ravi-larochelle"
 

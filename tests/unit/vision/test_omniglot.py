@@ -140,6 +140,7 @@ def test_random_split_follows_the_seed(root: Path, cache: Path) -> None:
 def test_lake_split_keeps_whole_alphabets_apart(root: Path, cache: Path) -> None:
     data = TINY.load(root, "lake", cache=cache)
     assert data.split_version == "lake-background-evaluation/seed0"
+    assert data.resampling == "lanczos"
     names = {split: {data.images.names[c] for c in classes} for split, classes in data.splits.items()}
     assert names["test"] == set(official()[PARTS[1]])
     assert names["train"] | names["val"] == set(official()[PARTS[0]])

@@ -71,7 +71,7 @@ def test_twenty_samples_are_the_first_twenty(bitmaps: Path, tmp_path: Path) -> N
     # Class 3 has 19 drawings: its images are there, and no split has it.
     used = np.concatenate(list(data.splits.values()))
     assert sorted(used.tolist()) == [c for c in range(25) if c != 3]
-    assert data.split_version == "hashed-60-20-20/20-samples/seed0"
+    assert (data.split_version, data.resampling) == ("hashed-60-20-20/20-samples/seed0", "drawn")
 
 
 def test_all_takes_up_to_the_cap(bitmaps: Path, tmp_path: Path) -> None:
