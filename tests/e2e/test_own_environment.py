@@ -113,4 +113,4 @@ def test_a_record_from_elsewhere_loads_nothing(tmp_path: Path, monkeypatch: pyte
     assert main(["report", "--results", str(tmp_path / "results")]) == 0
     shown = (tmp_path / "results" / "leaderboard.md").read_text()
     assert "| maml | puck |" in shown
-    assert PUCK in shown
+    assert f"metabench run maml {PUCK.replace('_', '&#95;')} --test-steps 1" in shown
