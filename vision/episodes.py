@@ -5,7 +5,8 @@ Episode i of a stream depends on (seed, stream, i) alone, so any process can dra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,12 +14,13 @@ import numpy as np
 import torch
 
 from algorithms.learner import Batch
-from vision.data.source import DataError, Dataset
+from vision.data.source import ALL, DataError, Dataset
 
 if TYPE_CHECKING:
     from vision.data.omniglot import Runs
 
-STREAMS = {"train": 1, "val": 2, "test": 3}
+STREAMS = {ALL: 0, "train": 1, "val": 2, "test": 3}
+"""Split -> its number among the random streams of a seed; any other split has that of "all"."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class Episodes:
 
     Args:
         data: the data set.
-        split: "train", "val" or "test".
+        split: "train", "val" or "test"; any other that the data has.
         shape: ways, shots and queries (a class).
         rotations: every class turned by 90°, 180° and 270° counts as three more classes; the same character
             at two angles may then be two classes of one episode, as in ProtoNet. (MAML's code draws different
             characters and turns each: the same but for the few episodes in which one would be drawn twice.)
         within_group: draw an episode's classes from one group (Omniglot: one alphabet).
+        tasks: how many different episodes there are; None for no end.
         seed: of the stream of episodes.
 
     Raises:
@@ -67,12 +70,16 @@ class Episodes:
         *,
         rotations: bool = False,
         within_group: bool = False,
+        tasks: int | None = None,
         seed: int = 0,
     ) -> None:
+        if tasks is not None and tasks < 1:
+            raise DataError(f"{data.name}: {tasks} tasks asked for; give at least 1, or none for no end")
         if split not in data.splits:
             raise DataError(f"{data.name} has no split {split!r}; it has {', '.join(sorted(data.splits))}")
         self.data, self.split, self.shape = data, split, shape
         self.turns = 4 if rotations else 1
+        self.tasks = tasks
         self.seed = seed
         starts = data.images.starts
         self.counts = np.diff(starts)
@@ -97,9 +104,10 @@ class Episodes:
         """Which images, and quarter turns: each (T, ways, shots + queries) int64."""
         s, need = self.shape, self.shape.shots + self.shape.queries
         # Typed: NumPy would make one float64 of a list with numbers beyond int64.
-        key = np.array([self.seed & (2**64 - 1), STREAMS[self.split]], dtype=np.uint64)
+        key = np.array([self.seed & (2**64 - 1), STREAMS.get(self.split, STREAMS[ALL])], dtype=np.uint64)
         images, turns = [], []
         for episode in episodes:
+            episode = episode % self.tasks if self.tasks else episode
             bits = np.random.Philox(key=key, counter=[0, 0, 0, episode])
             rng = np.random.Generator(bits)
             pool = self.pools[rng.integers(len(self.pools)) if len(self.pools) > 1 else 0]
@@ -115,15 +123,21 @@ class Episodes:
         return np.stack(images), np.stack(turns)
 
     def draw(self, episodes: Iterable[int], device: torch.device | str = "cpu") -> tuple[Batch, Batch]:
-        """Support and query of T episodes, class-major: x (T, ways·n, C, H, W) float in [0, 1], y labels."""
+        """Support and query of T episodes, class-major: x (T, ways·n, C, H, W), pictures in [0, 1], and y labels."""
         s = self.shape
         index, turns = self.indices(episodes)
         pixels = self.data.images.images[index]
         for quarter in range(1, self.turns):
             where = turns == quarter
             pixels[where] = np.rot90(pixels[where], quarter, (-2, -1))
-        x = torch.from_numpy(pixels).to(device).float().div_(255)
+        x = torch.from_numpy(pixels).to(device)
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x
         return _batch(x[:, :, : s.shots]), _batch(x[:, :, s.shots :])
+
+    def __iter__(self) -> Iterator[tuple[Batch, Batch]]:
+        """Support and query of one episode after another (T = 1): all of them once, or without end."""
+        for episode in itertools.count() if self.tasks is None else range(self.tasks):
+            yield self.draw([episode])
 
 
 class FixedEpisodes:

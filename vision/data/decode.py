@@ -83,7 +83,12 @@ def _read(data: bytes, place: str, mode: str) -> Image.Image:
         if picture.width * picture.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
         picture.load()
-        return _on_white(_eight_bits(_upright(picture), place), mode)
+        return prepared(picture, place, mode)
+
+
+def prepared(picture: Image.Image, place: str, mode: str) -> Image.Image:
+    """A picture that is open already, upright, on white, in this mode ("L" or "RGB"); DataError as in `decode`."""
+    return _on_white(_eight_bits(_upright(picture), place), mode)
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 from vision.data.archive import Member, choose
 from vision.data.cache import Item
 from vision.data.lists import Lists, Row, composed, is_list, parse_list, read_list
-from vision.data.source import SPLITS, DataError, check_disjoint, seeded_order
+from vision.data.source import ALL, SPLITS, DataError, check_disjoint, seeded_order
 
 NAMES = {
     **dict.fromkeys(("train", "training", "base"), "train"),
@@ -92,12 +92,13 @@ class Survey:
     """What is odd, but not wrong."""
 
 
-def survey(members: Sequence[Member], options: Options, where: Path) -> Survey:
+def survey(members: Sequence[Member], options: Options, where: Path, *, seeded: bool = True) -> Survey:
     """Say of every picture of which class it is, and of every class in which split.
 
     Args:
         members: of one folder or archive; they are read later, by the items.
         where: the folder or archive, for messages.
+        seeded: a seed splits the classes where nothing else does; else they are all of the split "all".
 
     Raises:
         DataError: no class; too few classes; a class in two splits; a list that contradicts itself.
@@ -117,7 +118,10 @@ def survey(members: Sequence[Member], options: Options, where: Path) -> Survey:
             f"{where} has no pictures of any class: expected a folder of pictures for each class, or a CSV with the "
             "columns file and label."
         )
-    splits, scheme = _splits(homes, options, "file" if lists else "folder", where)
+    if seeded or (any(homes.values()) and {""} not in homes.values()):
+        splits, scheme = _splits(homes, options, "file" if lists else "folder", where)
+    else:
+        splits, scheme = {ALL: sorted(homes)}, ALL
     taken = {id(member) for member in chosen.values()}
     items = [Item(*name, member.place, member.read) for name, member in sorted(chosen.items())]
     left_out = [m for m in members if id(m) not in taken and m.parts[-1].lower()[-4:] != ".csv"]

@@ -9,6 +9,7 @@ Legend: M images in all, C channels, H and W pixels.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import hashlib
 import os
@@ -16,16 +17,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from vision.episodes import Episodes
 
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 Name = TypeVar("Name", bound=str)
 
 SPLITS = ("train", "val", "test")
+ALL = "all"
+"""The split of every class of data that has no other."""
 
 
 class DataError(Exception):
@@ -59,8 +65,9 @@ def full_path(path: Path) -> Path:
 class ClassImages:
     """All images of a data set, sorted by class name and, within a class, by image name."""
 
-    images: Pixels
-    """(M, C, H, W) uint8, memory-mapped. Grey-scale sets: C = 1, strokes bright (255) on black (0)."""
+    images: NDArray[np.uint8 | np.float32]
+    """(M, C, H, W) uint8, memory-mapped. Grey-scale sets: C = 1, strokes bright (255) on black (0). Data that a program
+    holds (`Dataset.of`) may be float32, in any range."""
     starts: Indices
     """(classes + 1,) int64: the images of class c are ``images[starts[c]:starts[c + 1]]``."""
     names: tuple[str, ...]
@@ -100,6 +107,84 @@ class Dataset:
         check_disjoint(
             {split: [self.images.names[c] for c in classes] for split, classes in self.splits.items()}, self.name
         )
+
+    @classmethod
+    def of(
+        cls,
+        data: object,
+        labels: Iterable[object] | None = None,
+        *,
+        name: str = "own",
+        size: int | None = None,
+        grey: bool | None = None,
+        splits: Mapping[str, Iterable[object]] | None = None,
+    ) -> Dataset:
+        """A data set of anything that has images and labels, held in memory.
+
+        Args:
+            data: a sequence of (image, label) pairs, such as a data set of torchvision; or, with `labels`, a batch of
+                images, (N, H, W) or (N, C, H, W); or the path of a folder, zip or tar of pictures. An image is a
+                picture (PIL), or an array or tensor, (H, W) or (C, H, W) (or, of NumPy, (H, W, C)): uint8, or floating
+                point in any range, which is kept.
+            labels: N numbers or texts; the classes are called so.
+            size: height and width, in pixels, that pictures are brought to; of a folder 84 if not given.
+            grey: grey levels (True) or colour (False); by default each image as it is, a folder in colour.
+            splits: "train", "val", "test" -> labels; by default all classes are of the split "all".
+
+        Raises:
+            DataError: images that differ in size or kind; labels that do not fit; a label in two splits; as the
+                reading of a folder (`vision.data.folder`).
+        """
+        from vision.data import in_memory
+
+        if labels is not None:
+            return in_memory.from_arrays(data, labels, name, splits)
+        if isinstance(data, str | Path):
+            return in_memory.from_folder(Path(data), name, size, grey)
+        return in_memory.from_pairs(in_memory.pairs_of(data), name, size, grey, splits)
+
+    def only(self, classes: Iterable[object], split: str = ALL) -> Dataset:
+        """The same images with these classes alone, by name (a number stands for its digits), as one split.
+
+        Raises:
+            DataError: a class that there is not, or that is of another split.
+        """
+        taken = class_indices(self.images.names, {split: map(str, classes)}, self.name)
+        outside = np.setdiff1d(taken[split], self.splits.get(split, taken[split]))
+        if len(outside):
+            raise DataError(f"{self.name}: class {self.images.names[outside[0]]} is not of its {split} split.")
+        return dataclasses.replace(self, splits=taken)
+
+    def episodes(
+        self,
+        *,
+        ways: int,
+        shots: int,
+        queries: int,
+        split: str | None = None,
+        classes: Iterable[object] | None = None,
+        rotations: bool = False,
+        tasks: int | None = None,
+        seed: int = 0,
+    ) -> Episodes:
+        """An endless stream of tasks, or of as many different ones as are asked for.
+
+        Args:
+            ways, shots, queries: classes of a task, and support and query images of each.
+            split: whose classes; by default "all", or of data that has splits "train".
+            classes: only these, by label, instead of a split's.
+            rotations: a class turned by 90°, 180° and 270° counts as three more.
+            tasks: how many different tasks there are.
+            seed: of the stream: the same seed gives the same tasks.
+
+        Raises:
+            DataError: too few classes, or images of a class.
+        """
+        from vision.episodes import Episodes, Shape
+
+        data = self if classes is None else self.only(classes, split or ALL)
+        home = split or (ALL if ALL in data.splits else "train")
+        return Episodes(data, home, Shape(ways, shots, queries), rotations=rotations, tasks=tasks, seed=seed)
 
     def require(self, split: str, images: int, classes: int = 1) -> None:
         """Check that an episode can be drawn: `images` of every class of the split (shots + queries), `classes` ways.
