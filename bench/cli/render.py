@@ -36,8 +36,8 @@ class RenderCommand:
     """Run folder."""
     updates: tuple[int, ...] = (0, 1)
     """Show the policy after so many updates."""
-    task: int = 0
-    """Which test task; of the first one on the plane, which shows several."""
+    task: tuple[int, ...] = (0,)
+    """Which test tasks, a row of films each; on the plane, which shows several, the first one."""
     tasks: int = 6
     """How many tasks to show on the plane."""
     every: int = 2
@@ -53,7 +53,9 @@ class RenderCommand:
 def render(arguments: list[str]) -> int:
     """metabench render RUN_FOLDER."""
     command = tyro.cli(RenderCommand, args=arguments, prog="metabench render")
-    for field, least in (("task", 0), ("tasks", 1), ("every", 1), ("threads", 0)):
+    if not command.task or min(command.task) < 0:
+        raise RecipeError(f"--task is {command.task}; give one or more numbers from 0 on")
+    for field, least in (("tasks", 1), ("every", 1), ("threads", 0)):
         if getattr(command, field) < least:
             raise RecipeError(f"--{field} is {getattr(command, field)}; it must be at least {least}")
     updates = sorted(set(command.updates))
@@ -75,12 +77,15 @@ def render(arguments: list[str]) -> int:
             if command.curve:
                 picture = curve_figure(title, command.folder / "log.jsonl")
             elif on_plane:
-                chosen = suite.tasks(range(command.task, command.task + command.tasks), "test")
+                chosen = suite.tasks(range(command.task[0], command.task[0] + command.tasks), "test")
                 picture = trajectories_figure(title, suite, chosen, learner, updates)
             else:
-                one = suite.tasks([command.task], "test")
-                shown = list(films(suite, one, learner, updates, command.every, SIZE))
-                picture = filmstrip(f"{title}, {told(one.variables)}", shown, suite.spec, command.every)
+                rows = []
+                for task in command.task:
+                    one = suite.tasks([task], "test")
+                    shown = list(films(suite, one, learner, updates, command.every, SIZE))
+                    rows.append((f"{title}, {told(one.variables)}", shown))
+                picture = filmstrip(rows, suite.spec, command.every)
     except (CannotDraw, Diverged) as error:
         raise RecipeError(f"{title}: {error}") from error
     checkpoint.write_atomic(out, picture)

@@ -18,16 +18,20 @@ QUALITIES = ((128, 1), (64, 1), (32, 1), (32, 2), (16, 3), (16, 6), (8, 12))
 """(colours, every so many pictures): the first that makes the film small enough."""
 
 
-def filmstrip(title: str, films: Sequence[Film], spec: Environment, every: int) -> bytes:
-    """A GIF that plays the films at once; one that has ended stands still.
+Strip = tuple[str, Sequence[Film]]
+"""A row of films under one title."""
+
+
+def filmstrip(rows: Sequence[Strip], spec: Environment, every: int) -> bytes:
+    """A GIF that plays the films at once, a row a task; one that has ended stands still.
 
     Args:
-        films: pictures (H, W, 3), every so many steps of the environment.
+        rows: of films, whose pictures are (H, W, 3), every so many steps of the environment.
         every: steps a picture.
     """
     seconds = every * getattr(spec, "dt", 0.05)
-    count = max(len(film.pictures) for film in films)
-    frames = [frame(title, films, i) for i in range(count)]
+    count = max(len(film.pictures) for _, films in rows for film in films)
+    frames = [stacked([frame(title, films, i) for title, films in rows]) for i in range(count)]
     for colours, stride in QUALITIES:
         film = encode([*frames[:-1:stride], frames[-1]], colours, seconds * stride)
         if len(film) <= LARGEST:
@@ -51,6 +55,16 @@ def frame(title: str, films: Sequence[Film], i: int) -> Image.Image:
         whole.paste(Image.fromarray(film.pictures[at]), (left, HEAD))
         text = f"mean of all episodes: {film.score:.1f}"
         draw.text((left + 4, HEAD + height + 1), text, "#555555", small)
+    return whole
+
+
+def stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one width under each other."""
+    whole = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        whole.paste(row, (0, top))
+        top += row.height
     return whole
 
 
