@@ -59,6 +59,14 @@ class Processes:
         if self.world > 1:
             dist.all_reduce(tensor)
 
+    def largest(self, number: int) -> int:
+        """The largest over all processes."""
+        if self.world == 1:
+            return number
+        tensor = torch.tensor(number, device=self.device)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return int(tensor)
+
     def gather(self, share: list[Item]) -> list[Item]:
         """Undo of `shard`, on every process: all items in their order."""
         if self.world == 1:

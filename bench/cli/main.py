@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from bench import stopping
+
 USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside the published numbers
 
   metabench quickstart                      five learners in both worlds, two or three minutes
@@ -46,7 +48,7 @@ VERBS: dict[str, str] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 1 a run diverged, 2 wrong input, 130 interrupted."""
+    """Entry point; returns the exit status: 0 done, 1 a run diverged, 2 wrong input, 128 + n signal n."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE)
@@ -65,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # "±" on a terminal without it is a "?", not the end of a run
     try:
-        return _dispatch(verb, rest)
-    except KeyboardInterrupt:
-        on = "; the same command goes on from the last checkpoint" if verb in ("run", "sweep") else ""
-        print(f"\nstopped{on}", file=sys.stderr)
-        return 130
+        with stopping.interrupting():
+            return _dispatch(verb, rest)
+    except KeyboardInterrupt as stop:
+        print("\nstopped", file=sys.stderr)
+        return stopping.status(stop)
 
 
 def _dispatch(verb: str, arguments: list[str]) -> int:

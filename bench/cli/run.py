@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,12 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from algorithms.references import is_reference
+from bench import stopping
 from bench.recipes.recipe import Recipe, RecipeError, from_fields
 from bench.records.metric import METRICS
 from bench.records.schema import file_name
 from bench.terminal import say
 from bench.training import checkpoint
 from bench.training.run import RESULTS, Machine, Options, again, execute
+from bench.training.trainer import Stopped
 from bench.worlds import WORLDS, Retest, resolve, world_of
 from bench.worlds.retest import retested
 
@@ -48,7 +52,12 @@ def run(arguments: list[str]) -> int:
         describe(recipe, command.machine, Console())
         return 0
     publishes = command.options.publish
-    record = execute(recipe, command.options, command.machine)
+    try:
+        record = execute(recipe, command.options, command.machine)
+    except KeyboardInterrupt as stop:
+        if os.environ.get("RANK", "0") == "0":  # one of several processes says it
+            print(f"\n{_standing(stop, command.options.folder(recipe))}", file=sys.stderr)
+        return stopping.status(stop)
     if record is not None:
         report(record, Console())
         filed = [command.options.folder(recipe) / "record.json", *([RESULTS / file_name(record)] if publishes else [])]
@@ -71,6 +80,19 @@ def split_names(arguments: Sequence[str]) -> tuple[str, str, list[str]]:
             raise RecipeError(f"--environment is {own}; write module:my_package.MyEnv, or the name as the benchmark")
         names.append(own)
     return (*[*names, "", ""][:2], flags)  # type: ignore[return-value]
+
+
+def _standing(stop: KeyboardInterrupt, folder: Path) -> str:
+    """Where a run stands that a signal ended, and what the same command does."""
+    if not isinstance(stop, Stopped):
+        if (folder / "checkpoint.pt").exists():
+            return "stopped; the same command goes on from the last checkpoint"
+        return "stopped before anything was saved; the same command starts the run"
+    if stop.iteration == 0:
+        return "stopped before the first iteration; the same command starts the run"
+    if stop.iteration == stop.iterations:
+        return "stopped after the last iteration, which is saved; the same command tests the learner"
+    return f"stopped at iteration {stop.iteration} of {stop.iterations}, which is saved; the same command goes on there"
 
 
 def usage() -> str:

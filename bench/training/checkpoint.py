@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import os
+import re
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-FORMAT = 2
-HOLDS = {"recipe", "fields", "seed", "data", "learner", "outer", "state"}
+from bench.records.statistics import t975
+
+FORMAT = 3
+UNSEALED = 2
+"""The format before, which is read too: its parts have a CRC-32 each, its intervals are 1.96 standard errors."""
+HOLDS = {"fields", "seed", "data", "learner", "outer", "state"}
+SEAL = 64
+"""Bytes of a checkpoint's seal, in hexadecimal digits."""
+DAMAGED = "its bytes are not those that were written; restore it from a copy, or remove it to start over"
 PARTIAL = ".partial"
 
 
@@ -50,10 +60,18 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint: tensors, numbers, strings and containers of them."""
+    """Write a checkpoint: tensors, numbers, strings and containers of them, sealed with a checksum of the whole file.
+
+    The seal is the comment of the zip archive that torch writes: the SHA-256 of every byte before it.
+    """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
-    write_atomic(path, buffer.getvalue())
+    content = buffer.getvalue()[:-2] + SEAL.to_bytes(2, "little")  # an archive ends in the length of its comment
+    write_atomic(path, content + _seal(content))
+
+
+def _seal(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -63,18 +81,29 @@ def load(path: Path) -> dict[str, Any]:
         RunFolderError: if it is damaged or of another format.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's, of old formats: ours is one, and the rest fail
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror}") from error
+    is_sealed = re.fullmatch(rb"[0-9a-f]{64}", content[-SEAL:]) is not None
+    if is_sealed and content[-SEAL:] != _seal(content[:-SEAL]):
+        raise RunFolderError(f"{path} is damaged: {DAMAGED}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            whole = is_sealed or archive.testzip() is None
+        with warnings.catch_warnings(action="ignore"):  # torch's, of old formats: ours is one, and the rest fail
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         raise RunFolderError(
             f"{path} is not a readable checkpoint ({type(error).__name__}); remove it to start over"
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise RunFolderError(f"{path} has checkpoint format {found!r}, this version reads {FORMAT}; train again")
-    return state
+    found = state.get("format") if isinstance(state, dict) else type(state).__name__
+    if not whole or (found == FORMAT and not is_sealed):
+        raise RunFolderError(f"{path} is damaged: {DAMAGED}")
+    if found not in (FORMAT, UNSEALED):
+        raise RunFolderError(
+            f"{path} has checkpoint format {found!r}, this version reads {UNSEALED} and {FORMAT}; train again"
+        )
+    return dict(state)
 
 
 def load_run(path: Path) -> dict[str, Any]:
@@ -82,6 +111,13 @@ def load_run(path: Path) -> dict[str, Any]:
     state = load(path)
     if missing := HOLDS - state.keys():
         raise RunFolderError(f"{path} is no checkpoint of a run: it has no {min(missing)}; remove it to start over")
+    try:
+        if state["format"] == UNSEALED:
+            students = t975(state["fields"]["val_tasks"] - 1) / 1.96
+            for point in state["state"]["curve"]:
+                point["ci95"] *= students
+    except (LookupError, TypeError) as error:
+        raise RunFolderError(f"{path} is no checkpoint of a run ({error}); remove it to start over") from error
     return state
 
 

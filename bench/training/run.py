@@ -15,6 +15,7 @@ import torch
 
 from algorithms.meta_gradient import Workers
 from algorithms.outer.gradient import Diverged
+from bench import stopping
 from bench.distributed import Processes
 from bench.recipes.recipe import Recipe, RecipeError
 from bench.records.schema import file_name
@@ -27,6 +28,7 @@ from bench.training.trainer import Trainer
 from bench.worlds import Place, world_of
 from vision.data.source import cache_root, data_root
 
+STOPPING = "\nstopping at the end of this iteration; once more stops at once\n"
 RESULTS = Path("results/records")
 
 
@@ -116,8 +118,13 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
         trainer = _trainer(recipe, options.seed, folder, machine, workers, processes)
         trainer.save_every = options.save_every
         events = folder / "tensorboard" if options.tensorboard and processes.first else None
-        with Progress(f"{recipe.name} seed {options.seed}", quiet=not processes.first, tensorboard=events) as progress:
-            trainer.run(progress, facts)
+        # A launcher passes signals on, once or twice: several processes end where they agree to, and not before.
+        notice = STOPPING if processes.world == 1 else ""
+        with (
+            stopping.asked(notice) as asked,
+            Progress(f"{recipe.name} seed {options.seed}", quiet=not processes.first, tensorboard=events) as progress,
+        ):
+            trainer.run(progress, facts, asked)
         record = _tested(trainer, facts)
         if processes.first:
             write_record(folder / "record.json", record)

@@ -41,21 +41,38 @@ class RunLog:
         self.lines.clear()
 
     def cut(self, iteration: int) -> None:
-        """Drop the lines after an iteration, which will be written again, and a last line that a kill cut short."""
+        """Drop the lines after an iteration, which will be written again, and a last line that a kill cut short.
+
+        Raises:
+            RunFolderError: if it cannot be read, or has lost lines up to there. One that was removed is begun anew.
+        """
         if not self.keep or not self.path.exists():
             return
         try:
             text = self.path.read_text(errors="replace")
         except OSError as error:
             raise RunFolderError(f"cannot read {self.path}: {error.strerror}; remove it, then go on") from error
-        kept = ""
+        kept: list[str] = []
+        reached = 0
         for line in text.splitlines(keepends=True):
-            try:
-                beyond = json.loads(line)["iteration"] > iteration or not line.endswith("\n")
-            except (ValueError, LookupError, TypeError):
-                beyond = True
-            if beyond:
+            at = _iteration(line)
+            if at is None or at > iteration or (kept and at not in (reached, reached + 1)):
                 break
-            kept += line
-        if kept != text:
-            write_atomic(self.path, kept.encode())
+            reached = at
+            kept.append(line)
+        if reached < iteration:
+            raise RunFolderError(
+                f"{self.path} goes to iteration {reached} and the checkpoint to {iteration}: it was cut short or "
+                "damaged; restore it from a copy, or remove it to go on without its lines"
+            )
+        if len(kept) < len(text.splitlines()):
+            write_atomic(self.path, "".join(kept).encode())
+
+
+def _iteration(line: str) -> int | None:
+    """That of a whole line; None of one that was cut short or is something else."""
+    try:
+        at = json.loads(line)["iteration"] if line.endswith("\n") else None
+    except (ValueError, LookupError, TypeError):
+        return None
+    return at if type(at) is int else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from algorithms.suite import Suite, collect
 from bench.distributed import Processes
 from bench.recipes.recipe import Recipe, RecipeError, digest
 from bench.records.statistics import mean_interval
+from bench.stopping import Interrupted
 from bench.training import checkpoint
 from bench.training.evaluate import evaluate
 from bench.training.progress import Progress
@@ -37,6 +39,14 @@ class State:
     sessions: list[dict[str, Any]] = field(default_factory=list)
     """Provenance of the starts of the run, each way once."""
     diverged: str = ""
+
+
+class Stopped(Interrupted):
+    """A signal ended training between two iterations, and the run is saved as it stands there."""
+
+    def __init__(self, number: int, iteration: int, iterations: int) -> None:
+        super().__init__(number)
+        self.iteration, self.iterations = iteration, iterations
 
 
 class Trainer:
@@ -62,7 +72,7 @@ class Trainer:
         self.workers, self.processes = workers, processes
         self.save_every = save_every
         self.state = State()
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved = time.monotonic(), 0
         self.log = RunLog(folder / "log.jsonl", processes.first)
 
     @property
@@ -75,14 +85,18 @@ class Trainer:
         """The one file that a resumed run reads."""
         return self.folder / "checkpoint.pt"
 
-    def run(self, progress: Progress, facts: dict[str, Any] | None = None) -> State:
+    def run(
+        self, progress: Progress, facts: dict[str, Any] | None = None, asked: Callable[[], int] = lambda: 0
+    ) -> State:
         """Train from where the folder stands to the last iteration; stops, marked, if the loss diverges.
 
         Args:
             facts: provenance of this start.
+            asked: the number of the signal that asked to stop, on any process; 0 for none.
 
         Raises:
             RecipeError: if there are fewer tasks in a meta-batch than processes.
+            Stopped: when asked to, at the end of an iteration.
         """
         tasks, world = self.recipe.meta_batch, self.processes.world
         if tasks < world:
@@ -99,6 +113,7 @@ class Trainer:
         progress.start(state.iteration, recipe.iterations)
         before = time.monotonic() - state.seconds
         while state.iteration < recipe.iterations and not state.diverged:
+            self._stop_if(asked)
             metrics = self.step(suite, learner, outer)
             if metrics is None:
                 break
@@ -117,7 +132,16 @@ class Trainer:
                 self.save()
         if recipe.iterations == 0:
             self.save()  # what is not trained can be evaluated too
+        self._stop_if(asked)
         return state
+
+    def _stop_if(self, asked: Callable[[], int]) -> None:
+        """Raise Stopped where a process was asked to: all stop at one iteration, and it is saved."""
+        number = self.processes.largest(asked())
+        if number and not self.state.diverged:
+            if self.state.iteration != self.saved:
+                self.save()
+            raise Stopped(number, self.state.iteration, self.recipe.iterations)
 
     def step(self, suite: Suite, learner: Learner, outer: Outer) -> dict[str, float] | None:
         """One iteration; None where the loss diverged."""
@@ -180,14 +204,13 @@ class Trainer:
 
     def save(self) -> None:
         """Checkpoint and log, on the first process. The log is written first: a resumed run cuts it to fit."""
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved = time.monotonic(), self.state.iteration
         if not self.processes.first:
             return
         self.log.write()
         checkpoint.save(
             self.checkpoint_path,
             {
-                "recipe": self.recipe.digest(),
                 "fields": dataclasses.asdict(self.recipe),
                 "seed": self.seed,
                 "data": self.data,
@@ -211,13 +234,16 @@ class Trainer:
             self.log.cut(self.state.iteration)
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        if (digest(saved["fields"]), saved["seed"]) != (self.recipe.digest(), self.seed):
+        longer = saved["fields"] | {"iterations": self.recipe.iterations}
+        if (digest(longer), saved["seed"]) != (self.recipe.digest(), self.seed):
             had = saved["fields"] | {"seed": saved["seed"]}
             asked = dataclasses.asdict(self.recipe) | {"seed": self.seed}
             other = ", ".join(f"{k} {had.get(k)!r}, not {v!r}" for k, v in asked.items() if had.get(k) != v)
             raise checkpoint.RunFolderError(
                 f"{self.folder} holds a run of another recipe or seed ({other}); choose another folder with --out"
             )
+        if saved["fields"]["iterations"] != self.recipe.iterations:
+            self._lengthen(saved["fields"]["iterations"], saved["state"]["iteration"])
         if saved["data"] != self.data:
             now = "; ".join(f"{k} {saved['data'].get(k)!r}, now {v!r}" for k, v in self.data.items())
             why = f"was trained on other data ({now}); put that back, or choose another folder with --out"
@@ -226,11 +252,29 @@ class Trainer:
             self.built.learner.load_state_dict(saved["learner"])
             self.built.outer.load_state_dict(saved["outer"])
             self.state = State(**saved["state"])
+            self.saved = self.state.iteration
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             why = f"{' '.join(str(error).split()):.200}"
             raise checkpoint.RunFolderError(
                 f"{self.checkpoint_path} does not fit the learner as it is now ({why}); train again with another --out"
             ) from error
+
+    def _lengthen(self, planned: int, reached: int) -> None:
+        """Raise RunFolderError unless a run that was to end after `planned` iterations can end as now asked for.
+
+        It can where it is so far what the other run would have been: a last validation that falls between the regular
+        ones may have picked the learner.
+        """
+        asked, every = self.recipe.iterations, self.recipe.val_every
+        if reached > asked:
+            raise checkpoint.RunFolderError(
+                f"{self.folder} stands at iteration {reached}, beyond the {asked} asked for; choose another --out"
+            )
+        if reached == planned and planned % every and self.recipe.val_tasks:
+            raise checkpoint.RunFolderError(
+                f"{self.folder} was validated at its end, iteration {planned}, and not only every {every}: a run of "
+                f"{asked} would not have been, so this one cannot go on to there; train anew with another --out"
+            )
 
     def load_best(self) -> None:
         """Put the learner that is to be tested into place: what `keep` kept, or the present one where nothing was."""

@@ -349,15 +349,6 @@ def test_import_then_list(tmp_path, capsys):
     assert re.search(r"quick-draw +│ yes +│ +3 │ +75 │", capsys.readouterr().out)
 
 
-def test_an_interrupted_run_says_how_to_go_on(monkeypatch, capsys):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("bench.cli.run.execute", interrupt)
-    assert main([*RUN]) == 130
-    assert "the same command goes on from the last checkpoint" in capsys.readouterr().err
-
-
 def test_a_learner_that_changed_since_is_told_apart_from_a_damaged_file(trained, tmp_path, monkeypatch, capsys):
     """While one writes an algorithm, its old runs no longer fit it."""
     monkeypatch.setattr(

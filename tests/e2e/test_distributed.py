@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,19 @@ def test_one_process_that_fails_does_not_leave_the_other_waiting(warm, tmp_path)
     assert first.wait() == 2
     assert f"run folder {tmp_path / 'run'} is in use by process {os.getpid()}" in first.output
     assert second.wait() == 1
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_at_one_iteration(warm, tmp_path):
+    folder = tmp_path / "run"
+    argv = [*MAML, "--meta-batch", 2, "--iterations", 400, "--save-every", 0, "--out", folder]
+    first, second = warm.start_ranks(2, *argv)
+    warm.until(lambda: (folder / "log.jsonl").exists() and len((folder / "log.jsonl").read_text()) > 100)
+    second.kill(signal.SIGTERM)
+    assert (first.wait(), second.wait()) == (143, 143)
+    at = torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["iteration"]
+    assert 0 < at < 400
+    assert f"stopped at iteration {at} of 400, which is saved; the same command goes on there" in first.output
+    assert second.output == ""
 
 
 def test_a_run_of_two_processes_is_resumed_exactly(warm, tmp_path):

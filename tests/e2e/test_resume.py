@@ -55,15 +55,35 @@ def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(warm, tmp_pa
     assert sorted(p.name for p in harried.iterdir()) == ["checkpoint.pt", "lock", "log.jsonl", "record.json"]
 
 
-def test_ctrl_c_says_how_to_go_on_and_the_run_goes_on(warm, calm, tmp_path):
-    fork = started(warm, tmp_path / "run", iterations=5)
-    fork.kill(signal.SIGINT)
-    assert fork.wait() == 130
-    assert "stopped; the same command goes on from the last checkpoint" in fork.output
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run_says_where_it_stands_and_the_run_goes_on(warm, calm, tmp_path, number):
+    """Checkpoints are an hour apart: what is there was saved because of the signal."""
+    folder = tmp_path / "run"
+    fork = warm.start(*MAML, "--threads", 1, "--out", folder, "--save-every", 3600)
+    warm.until(lambda: logged(folder) >= 10)  # the first validation's
+    fork.kill(number)
+    assert fork.wait() == 128 + number
+    at = checkpoint_of(folder)["state"]["iteration"]
+    assert 10 <= at < 50
+    assert logged(folder) == at
+    assert f"stopped at iteration {at} of 50, which is saved; the same command goes on there" in fork.output
     assert "Traceback" not in fork.output
-    assert 5 <= checkpoint_of(tmp_path / "run")["state"]["iteration"] < 50
-    finish(warm, tmp_path / "run")
-    assert_same_run(calm, tmp_path / "run")
+    finish(warm, folder)
+    assert_same_run(calm, folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_anything_is_saved_says_so(warm, calm, tmp_path, number):
+    folder = tmp_path / "run"
+    fork = warm.start(*MAML, "--threads", 1, "--out", folder)
+    warm.until(lambda: (folder / "lock").exists())
+    fork.kill(number)
+    assert fork.wait() == 128 + number
+    saved = (folder / "checkpoint.pt").exists()  # where the first iteration was faster than the signal
+    assert ("which is saved" in fork.output) == saved
+    assert ("; the same command starts the run" in fork.output) == (not saved)
+    finish(warm, folder)
+    assert_same_run(calm, folder)
 
 
 def test_a_second_process_is_refused_and_the_first_undisturbed(warm, calm, tmp_path):

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_a_folder_that_cannot_exist_is_named(tmp_path):
         locked(tmp_path / "file" / "run").__enter__()
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, -1])
+@pytest.mark.parametrize("kept", [0, 1, 100, -100])
 def test_a_truncated_checkpoint_says_what_to_do(tmp_path, kept):
     path = tmp_path / "checkpoint.pt"
     save(path, STATE)
@@ -100,7 +101,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, how):
         torch.load(path, weights_only=False)
     assert proof.exists()  # it would have
     proof.unlink()
-    with pytest.raises(RunFolderError, match=r"is not a readable checkpoint \(UnpicklingError\); remove it"):
+    with pytest.raises(RunFolderError, match=r"is not a readable checkpoint \((Unpickling|BadZip)"):
         load(path)
     assert not proof.exists()
 
@@ -110,7 +111,61 @@ def test_another_format_is_named(tmp_path, content, found):
     torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(RunFolderError) as caught:
         load(tmp_path / "checkpoint.pt")
-    assert f"has checkpoint format {found}, this version reads 2; train again" in str(caught.value)
+    assert f"has checkpoint format {found}, this version reads 2 and 3; train again" in str(caught.value)
+
+
+def test_a_flipped_byte_is_refused_wherever_it_is(tmp_path):
+    """All of a small checkpoint, one after the other; among them are the bytes of its seal."""
+    path = tmp_path / "checkpoint.pt"
+    save(path, STATE)
+    content = path.read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        with pytest.raises(RunFolderError, match=re.escape(str(path))):
+            load(path)
+    path.write_bytes(content)
+    assert torch.equal(load(path)["learner"]["w"], torch.tensor([0.0, 1.0, 2.0]))
+
+
+def test_a_damaged_checkpoint_is_told_what_it_is(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save(path, STATE)
+    content = path.read_bytes()
+    at = content.index(STATE["learner"]["w"].numpy().tobytes())
+    message = f"{path} is damaged: its bytes are not those that were written; restore it from a copy, or remove it to"
+    for damaged in (content[:at] + b"\0\0\1" + content[at + 3 :], content[:-64] + b"0" * 64, content[:-1]):
+        path.write_bytes(damaged)
+        with pytest.raises(RunFolderError, match=re.escape(message)):
+            load(path)
+
+
+def older(path, **state):
+    """A checkpoint as the version before wrote it."""
+    run = {"recipe": "0" * 12, "fields": {"val_tasks": 11}, "seed": 0, "data": {}, "learner": {}, "outer": {}}
+    torch.save({"format": 2, **run, "state": {"curve": [{"mean": 0.5, "ci95": 0.196}]}, **state}, path)
+
+
+def test_the_format_before_is_read_with_students_intervals(tmp_path):
+    older(tmp_path / "checkpoint.pt")
+    [point] = checkpoint.load_run(tmp_path / "checkpoint.pt")["state"]["curve"]
+    assert point == {"mean": 0.5, "ci95": pytest.approx(0.2228139, abs=1e-7)}  # ten degrees of freedom
+
+
+def test_the_format_before_is_checked_part_by_part(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    older(path, learner={"w": torch.arange(3.0)})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(3.0).numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunFolderError, match="is damaged: its bytes are not those that were written"):
+        load(path)
+
+
+@pytest.mark.parametrize("spoilt", [{"fields": []}, {"fields": {}}, {"state": {"curve": [7]}}])
+def test_a_checkpoint_of_the_format_before_that_is_none_of_a_run_says_so(tmp_path, spoilt):
+    older(tmp_path / "checkpoint.pt", **spoilt)
+    with pytest.raises(RunFolderError, match=r"checkpoint\.pt is no checkpoint of a run \("):
+        checkpoint.load_run(tmp_path / "checkpoint.pt")
 
 
 def test_a_checkpoint_that_cannot_be_opened_is_not_called_damaged(tmp_path):

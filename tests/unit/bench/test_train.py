@@ -12,10 +12,11 @@ import torch
 from algorithms import Diverged, Workers
 from bench.distributed import Processes
 from bench.recipes.recipe import RecipeError
+from bench.stopping import status
 from bench.training import checkpoint
 from bench.training.checkpoint import RunFolderError
 from bench.training.progress import Progress
-from bench.training.trainer import State, Trainer
+from bench.training.trainer import State, Stopped, Trainer
 from bench.worlds import build, resolve
 from bench.worlds import few_shot_build as build_module
 from vision import DATASETS
@@ -238,6 +239,96 @@ def test_lines_beyond_the_checkpoint_are_dropped_and_written_again(tmp_path, tai
     train(trainer(tmp_path / "run"))
     assert (tmp_path / "run" / "log.jsonl").read_text() == (tmp_path / "calm" / "log.jsonl").read_text()
     assert [line["iteration"] for line in lines(tmp_path / "calm")] == [1, 2, 3, 3, 4, 5, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reached"),
+    [
+        (lambda text: "", 0),
+        (lambda text: "".join(text.splitlines(keepends=True)[:2]), 2),
+        (lambda text: text.replace('"iteration": 2', '"iteration": 5'), 1),
+        (lambda text: text.replace('"iteration": 2', '"iteration"; 2'), 1),
+    ],
+    ids=["emptied", "cut", "gap", "flipped"],
+)
+def test_a_log_that_lost_lines_is_noticed(tmp_path, spoil, reached):
+    stopped_after(trainer(tmp_path, save_every=-1), 4)
+    log = tmp_path / "log.jsonl"
+    whole = log.read_text()
+    log.write_text(spoil(whole))
+    with pytest.raises(RunFolderError) as caught:
+        train(trainer(tmp_path))
+    assert str(caught.value) == (
+        f"{log} goes to iteration {reached} and the checkpoint to 4: it was cut short or damaged; restore it from a "
+        "copy, or remove it to go on without its lines"
+    )
+    assert log.read_text() == spoil(whole)
+    log.unlink()
+    train(trainer(tmp_path))
+    assert [line["iteration"] for line in lines(tmp_path)] == [5, 6, 6]
+    assert train(trainer(tmp_path)).iteration == 6
+
+
+def same_run(one, other) -> None:
+    """Two folders hold the same weights, curve and log."""
+    a, b = (checkpoint.load(folder / "checkpoint.pt") for folder in (one, other))
+    for part in ("learner", "outer"):
+        assert repr(a[part]) == repr(b[part])
+    assert a["fields"] == b["fields"]
+    assert {**a["state"], "seconds": 0, "best_learner": 0} == {**b["state"], "seconds": 0, "best_learner": 0}
+    assert repr(a["state"]["best_learner"]) == repr(b["state"]["best_learner"])
+    assert (one / "log.jsonl").read_text() == (other / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize("reached", [3, 6], ids=["on-the-way", "finished"])
+def test_a_run_asked_for_more_iterations_ends_as_one_that_was_from_the_start(tmp_path, reached):
+    longer = dataclasses.replace(RECIPE, iterations=9)
+    train(trainer(tmp_path / "fresh", longer))
+    stopped_after(trainer(tmp_path / "run", save_every=-1), reached) if reached < 6 else train(
+        trainer(tmp_path / "run")
+    )
+    assert train(trainer(tmp_path / "run", longer)).iteration == 9
+    same_run(tmp_path / "fresh", tmp_path / "run")
+    with pytest.raises(RunFolderError) as caught:
+        train(trainer(tmp_path / "run"))
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'} stands at iteration 9, beyond the 6 asked for; choose another --out"
+    )
+
+
+def test_fewer_iterations_than_planned_are_no_other_run(tmp_path):
+    shorter = dataclasses.replace(RECIPE, iterations=3)
+    train(trainer(tmp_path / "fresh", shorter))
+    stopped_after(trainer(tmp_path / "run", save_every=-1), 2)
+    train(trainer(tmp_path / "run", shorter))
+    same_run(tmp_path / "fresh", tmp_path / "run")
+
+
+def test_a_run_that_was_validated_out_of_turn_does_not_go_on(tmp_path):
+    train(trainer(tmp_path, dataclasses.replace(RECIPE, iterations=5)))
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(RunFolderError) as caught:
+        train(trainer(tmp_path))
+    assert str(caught.value) == (
+        f"{tmp_path} was validated at its end, iteration 5, and not only every 3: a run of 6 would not have been, so "
+        "this one cannot go on to there; train anew with another --out"
+    )
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(("after", "number"), [(0, 2), (1, 15), (3, 2), (6, 15)])
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_it_had_not(tmp_path, after, number):
+    train(trainer(tmp_path / "calm"))
+    one = trainer(tmp_path / "run", save_every=1e9)
+    with Progress("test", quiet=True) as progress, pytest.raises(Stopped) as stopped:
+        one.run(progress, asked=lambda: number * (one.state.iteration == after))
+    assert (stopped.value.iteration, stopped.value.iterations, stopped.value.number) == (after, 6, number)
+    assert status(stopped.value) == 128 + number
+    assert one.checkpoint_path.exists() == (after > 0)
+    if after:
+        assert checkpoint.load(one.checkpoint_path)["state"]["iteration"] == after
+    train(trainer(tmp_path / "run"))
+    same_run(tmp_path / "calm", tmp_path / "run")
 
 
 def test_a_log_without_a_checkpoint_is_of_a_run_that_saved_nothing(tmp_path):
