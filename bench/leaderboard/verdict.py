@@ -25,7 +25,8 @@ the sign of another task.
 
 Half-widths are those over test tasks: it is what most papers print, and unlike the one over two or three seeds it is
 never so wide that everything overlaps. A published standard deviation over seeds is turned into the interval of their
-mean; a number printed without an interval is taken as exact. A return is recorded after 0 … K updates: compared is the
+mean; a number printed without an interval has ours over as many test tasks as the source says, and is taken as exact
+where it does not say. A return is recorded after 0 … K updates: compared is the
 one after as many as the source says, or as we trained for where it is silent, and then the number of updates is among
 what is assumed.
 
@@ -112,6 +113,14 @@ def judge(ours: Point, published: Point, least: Point | None) -> str:
     return "reproduced"
 
 
+def published_width(entry: Entry, measured: Measured, row: Row) -> float:
+    """The half-width of the published number: as printed, else of ours over as many test tasks as the source had."""
+    tasks = entry.protocol.get("test_tasks")
+    if entry.interval.half_width is not None or type(tasks) is not int:
+        return entry.interval.ci95
+    return measured.ci95 * math.sqrt(len(row.complete[0]["per_task"]) / tasks)
+
+
 def together(one: Point, other: Point) -> float:
     """The half-width of the difference of two independent scores."""
     return math.hypot(one.half_width, other.half_width)
@@ -128,7 +137,7 @@ def _decide(
         return "not comparable", "published with " + "; ".join(map(str, comparison.decisive))
     if measured is None or row.diverged:
         return "below" + _open("below", comparison), f"training diverged with seed {', '.join(map(str, row.diverged))}"
-    ours, published = Point(measured.mean, measured.ci95), Point(entry.value, entry.interval.ci95)
+    ours, published = Point(measured.mean, measured.ci95), Point(entry.value, published_width(entry, measured, row))
     algorithm = row.first["algorithm"]
     found = None if algorithm in CLAIMLESS else floor(row, measured, rows)
     word = judge(ours, published, found and Point(found.value, found.half_width))

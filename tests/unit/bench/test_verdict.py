@@ -45,10 +45,18 @@ def test_intervals_decide_where_the_protocols_agree(ours: float, word: str, reas
     assert found.comparison.decisive == ()
 
 
-def test_a_number_printed_without_an_interval_is_exact() -> None:
-    assert verdict(row(record(mean=0.9856)), entry(98.7, None)).word == "reproduced"
-    assert verdict(row(record(mean=0.9853)), entry(98.7, None)).word == "below"
-    assert verdict(row(record(mean=0.9887)), entry(98.7, None)).word == "above"
+@pytest.mark.parametrize(
+    ("tasks", "reach"),
+    [("unstated", WIDTH), (600, math.sqrt(2) * WIDTH), (150, math.sqrt(5) * WIDTH)],
+)
+def test_a_number_printed_without_an_interval_has_ours_over_as_many_tasks(tasks: Any, reach: float) -> None:
+    """Exact where the source does not say how many; our 600 tasks give ± 0.16, so 150 give ± 0.32."""
+    printed = entry(98.7, None)
+    reference = dataclasses.replace(printed, protocol={**printed.protocol, "test_tasks": tasks})
+    for mean, word in (
+        (98.7 - reach + 0.005, "reproduced"), (98.7 - reach - 0.005, "below"), (98.7 + reach + 0.005, "above"),
+    ):  # fmt: skip
+        assert verdict(row(record(mean=mean / 100)), reference).word == word
 
 
 @pytest.mark.parametrize(("seeds", "ci95"), [(2, 4.4923), (3, 1.2421), (5, 0.6208)])
