@@ -1,23 +1,37 @@
-"""MetaOptNet's augmentation of training images (Lee et al., CVPR 2019, §4.1): crop, jitter, flip.
+"""Augmentations of training images, by name.
 
-A random crop after padding by 8 pixels, brightness, contrast and saturation scaled by up to ±40 %, and a
-horizontal flip. All draws of an episode come from its index, so a resumed or sharded run sees the same images.
+    metaoptnet   Lee et al., CVPR 2019, §4.1: a random crop after padding by 8 pixels, brightness, contrast and
+                 saturation scaled by up to ±40 %, a horizontal flip
+    strong       flip, rotation, shift, scale, shear, perspective, colour jitter, blur and erasing, each image by draws
+                 of its own, by torchvision's transforms
+
+All draws of an episode come from its index, so a resumed or sharded run sees the same images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import v2  # type: ignore[import-untyped]
 
-from algorithms.streams import generator
+from algorithms.streams import generator, stream
+
+
+class Augmentation(Protocol):
+    """What alters the images of a training episode."""
+
+    def __call__(self, x: Tensor, seed: int, episode: int, part: int) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] of one episode -> the same shape; `part` tells support from query."""
+        ...
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random crop, colour jitter and flip.
+    """MetaOptNet's: random crop, colour jitter and flip.
 
     padding: pixels added on each side before the crop. jitter: largest relative change of brightness,
     contrast and saturation. flip: whether to mirror half of the images.
@@ -57,3 +71,33 @@ class Augment:
         x = (mean + (x - mean) * contrast).clamp(0, 1)
         grey = x.mean(1, keepdim=True)
         return (grey + (x - grey) * saturation).clamp(0, 1)
+
+
+class Strong:
+    """Everything that leaves a photograph recognisable, most of it on a part of the images."""
+
+    def __init__(self) -> None:
+        self.transform = v2.Compose(
+            [
+                v2.RandomHorizontalFlip(),
+                v2.RandomApply([v2.RandomRotation(20, v2.InterpolationMode.BILINEAR)], 0.5),
+                v2.RandomApply(
+                    [v2.RandomAffine(0, (0.1, 0.1), (0.8, 1.2), 10, interpolation=v2.InterpolationMode.BILINEAR)], 0.5
+                ),
+                v2.RandomPerspective(0.3, 0.3),
+                v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
+                v2.RandomApply([v2.GaussianBlur(3, (0.1, 1.5))], 0.3),
+                v2.RandomErasing(0.3, (0.02, 0.2)),
+            ]
+        )
+
+    def __call__(self, x: Tensor, seed: int, episode: int, part: int) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] of one episode -> the same shape; `part` tells support from query."""
+        # The transforms know the global generator alone; the scope gives it back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(stream(seed, episode, part))  # and not CUDA's, which it leaves alone
+            return torch.stack([self.transform(image) for image in x]).clamp(0, 1)
+
+
+AUGMENTATIONS: dict[str, Augmentation | None] = {"none": None, "metaoptnet": Augment(), "strong": Strong()}
+"""By the name that recipes and protocols have for them."""

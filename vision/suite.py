@@ -10,7 +10,7 @@ from torch import Tensor
 
 from algorithms.learner import Batch, Learner, check_labels, finite
 from algorithms.network import Params
-from vision.augment import Augment
+from vision.augment import Augmentation
 from vision.episodes import Drawn
 
 
@@ -42,7 +42,9 @@ class FewShot:
     score_name = "accuracy"
     later_rate = 1.0
 
-    def __init__(self, episodes: Mapping[str, Drawn], device: torch.device, augment: Augment | None = None) -> None:
+    def __init__(
+        self, episodes: Mapping[str, Drawn], device: torch.device, augment: Augmentation | None = None
+    ) -> None:
         self.episodes = episodes
         self.device = device
         self.augment = augment
@@ -86,7 +88,7 @@ class FewShot:
         return {}
 
 
-def _augmented(augment: Augment, batch: Batch, seeds: Sequence[tuple[int, int]], part: int) -> Batch:
+def _augmented(augment: Augmentation, batch: Batch, seeds: Sequence[tuple[int, int]], part: int) -> Batch:
     """Each task's images, altered by draws of its own."""
     images = [augment(x, *seed, part) for x, seed in zip(batch.x, seeds, strict=True)]
     return batch._replace(x=torch.stack(images))

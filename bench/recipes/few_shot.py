@@ -111,7 +111,7 @@ PAPERS: dict[tuple[str, str], Fields] = {
         "meta_batch": 8,
         "lr_factors": ((20_000, 0.06), (40_000, 0.012), (50_000, 0.0024)),
         "smoothing": 0.1,
-        "augment": True,
+        "augment": "metaoptnet",
         "val_tasks": 2000,
         "val_every": 1000,
         "test_tasks": 1000,

@@ -155,8 +155,9 @@ class FewShotRecipe(Recipe):
     """Query images a class while training."""
     lake_runs: bool = False
     """Test on Lake's 20 fixed runs instead of drawn episodes (Omniglot)."""
-    augment: bool = False
-    """Crop, jitter and flip training images (MetaOptNet)."""
+    augment: Literal["none", "metaoptnet", "strong"] = "none"
+    """How training images are altered: not at all; as MetaOptNet's (crop, jitter, flip); or by all of these and
+    rotation, perspective, blur and erasing (`vision.augment`)."""
 
     backbone: Literal["conv4-strided", "conv4", "mlp", "resnet12"] = "conv4"
     """Body: conv4 halves by max-pooling, conv4-strided by stride 2."""
@@ -274,9 +275,22 @@ def digest(fields: Mapping[str, Any], trained: Mapping[str, Any] | None = None) 
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
+AUGMENTED = {False: "none", True: "metaoptnet"}
+"""How `augment` was written when there was one augmentation -> its name."""
+
+
+def augmentation(fields: Mapping[str, Any]) -> str:
+    """The name of the augmentation in a recipe's fields, however old they are."""
+    value = fields.get("augment", False)
+    return str(AUGMENTED.get(value, value))
+
+
 def _told(fields: Mapping[str, Any]) -> Fields:
     """The fields that count for a digest."""
     plain, given = (json.loads(json.dumps(f)) for f in (dataclasses.asdict(kind_of(fields)()), fields))
+    for side in (plain, given):
+        if "augment" in side:  # as it was written first, so that no digest changes
+            side["augment"] = {name: old for old, name in AUGMENTED.items()}.get(side["augment"], side["augment"])
     idle = _settings_of_others(fields) | {"schedule"}
     return {k: v for k, v in given.items() if k not in idle and (k not in plain or v != plain[k])}
 
@@ -326,6 +340,8 @@ def from_fields(fields: Mapping[str, Any]) -> Recipe:
     if strange := foreign(fields):
         raise RecipeError(f"a recipe has no field {strange!r}; this one is of another version")
     idle = _settings_of_others(fields)
+    if "augment" in fields:
+        fields = {**fields, "augment": augmentation(fields)}
     return kind_of(fields)(**{k: _tuples(v) for k, v in fields.items() if k not in idle}).check()
 
 

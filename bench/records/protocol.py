@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bench.recipes.recipe import augmentation
+
 DRAWN = frozenset({"glyphs", "quick-draw"})
 """Data sets whose images were always drawn at their size; those of all others were resized with Lanczos' filter."""
 
@@ -25,7 +27,7 @@ def protocol_key(record: Mapping[str, Any]) -> str:
 
 def _of_images(protocol: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "augmentation": "metaoptnet" if recipe.get("augment") else "none",
+        "augmentation": augmentation(recipe),
         "smoothing": float(recipe.get("smoothing", 0.0)),
         "resampling": "drawn" if protocol.get("dataset") in DRAWN else "lanczos",
     }

@@ -15,7 +15,7 @@ from bench.recipes.variants import FEW_SHOT as VARIANTS
 from bench.worlds.built import TEST_SEED, Built, selection, settings_in
 from bench.worlds.world import Place
 from vision import DATASETS
-from vision.augment import Augment
+from vision.augment import AUGMENTATIONS
 from vision.data.source import Dataset
 from vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
 from vision.models.backbones import MLP, Conv4, ResNet12
@@ -53,7 +53,7 @@ def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
         from vision.data.omniglot import lake_runs
 
         episodes["test"] = FixedEpisodes(lake_runs(place.root))
-    suite = FewShot(episodes, processes.device, Augment() if recipe.augment else None)
+    suite = FewShot(episodes, processes.device, AUGMENTATIONS[recipe.augment])
     if compile and recipe.backbone == "resnet12":
         raise RecipeError("--compile cannot carry DropBlock's random draws; run resnet12 without it")
     learner = make_learner(recipe, seed, channels, size).to(processes.device)
@@ -88,7 +88,7 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
         "train_steps": recipe.inner_steps,
         "test_steps": recipe.test_steps,
         "second_order": not getattr(recipe, "first_order", False),
-        "augmentation": "metaoptnet" if recipe.augment else "none",
+        "augmentation": recipe.augment,
         "smoothing": recipe.smoothing,
         "test_tasks": recipe.tests,
         "episodes": "lake-runs" if recipe.lake_runs else "drawn",

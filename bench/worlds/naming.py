@@ -57,7 +57,7 @@ def _flags(recipe: Recipe, schedule: str) -> list[str] | None:
 
 
 def flag(name: str, value: Any) -> list[str]:
-    """A field as the command line takes it: ["--lr-factors", "5", "0.5"], ["--no-augment"]."""
+    """A field as the command line takes it: ["--lr-factors", "5", "0.5"], ["--no-sees-task"]."""
     name = name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]

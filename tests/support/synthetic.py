@@ -45,7 +45,7 @@ def protocol_of(recipe: Any) -> dict[str, Any]:
         "train_steps": recipe.inner_steps,
         "test_steps": recipe.test_steps,
         "second_order": not getattr(recipe, "first_order", False),
-        "augmentation": "metaoptnet" if recipe.augment else "none",
+        "augmentation": recipe.augment,
         "smoothing": recipe.smoothing,
         "test_tasks": recipe.tests,
         "episodes": "drawn",

@@ -19,7 +19,7 @@ CHANGES = [
     ("maml", "omniglot-5w1s", {}, ""),
     ("maml", "omniglot-5w1s", {"inner_lr": 1e-5, "first_order": True}, "--inner-lr 1e-05 --first-order"),
     ("protonet", "omniglot-5w1s", {"rotations": (), "lr_factors": ()}, "--rotations --lr-factors"),
-    ("metaoptnet", "mini-imagenet-5w1s", {"augment": False}, "--no-augment"),
+    ("metaoptnet", "mini-imagenet-5w1s", {"augment": "none"}, "--augment none"),
     ("maml", "cheetah-vel", {"hidden": (7, 8, 9), "curvature": 0.2}, "--hidden 7 8 9 --curvature 0.2"),
     ("metaoptnet", "glyphs-5w1s", {"lr_factors": ((5, 0.5), (8, 0.25))}, "--lr-factors 5 0.5 8 0.25"),
 ]

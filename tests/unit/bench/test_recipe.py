@@ -10,7 +10,16 @@ import pytest
 
 from algorithms import LEARNERS
 from bench.recipes import recipe as recipe_module
-from bench.recipes.recipe import LAKE_RUNS, ControlRecipe, FewShotRecipe, Recipe, RecipeError, digest, typed
+from bench.recipes.recipe import (
+    LAKE_RUNS,
+    ControlRecipe,
+    FewShotRecipe,
+    Recipe,
+    RecipeError,
+    digest,
+    from_fields,
+    typed,
+)
 
 OTHER = {
     bool: lambda v: not v,
@@ -27,7 +36,7 @@ FROZEN: dict[type[Recipe], dict[str, object]] = {
         "first_order": False, "head": "svm", "penalty": 0.1, "meta_batch": 4, "iterations": 60_000, "outer_lr": 1e-3,
         "val_every": 500, "val_tasks": 200, "test_tasks": 600, "dataset": "glyphs", "split": "", "within_group": (),
         "rotations": (), "ways": 5, "shots": 1, "queries": 15, "train_ways": 5, "train_shots": 1, "train_queries": 15,
-        "lake_runs": False, "augment": False, "backbone": "conv4", "width": 64, "norm": "transductive",
+        "lake_runs": False, "augment": "none", "backbone": "conv4", "width": 64, "norm": "transductive",
         "optimizer": "adam", "lr_factors": (), "weight_decay": 0.0, "clip": 0.0, "smoothing": 0.0,
     },
     ControlRecipe: {
@@ -70,6 +79,17 @@ def test_a_digest_is_that_of_the_fields_as_json_has_them():
     assert digest(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe.digest() == "8c19be1f43c3"
     text = '[{"lr_factors": [[5, 0.5]], "width": 32}]'
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == recipe.digest()
+
+
+def test_augmentation_was_once_on_or_off_and_no_digest_changed_with_its_names():
+    for old, name in ((False, "none"), (True, "metaoptnet")):
+        fields = {**dataclasses.asdict(FewShotRecipe(width=32)), "augment": old}
+        read = from_fields(fields)
+        assert read.augment == name
+        assert digest(fields) == read.digest()
+    text = '[{"augment": true, "width": 32}]'
+    assert FewShotRecipe(width=32, augment="metaoptnet").digest() == hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert FewShotRecipe(width=32, augment="strong").digest() not in (digest(fields), FewShotRecipe(width=32).digest())
 
 
 def test_a_name_for_a_recipe_decides_nothing():

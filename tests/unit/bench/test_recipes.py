@@ -44,7 +44,7 @@ STATED = {
     # Lee et al. 2019, §4.1.
     ("metaoptnet", "mini-imagenet-5w5s"): {
         "backbone": "resnet12", "train_shots": 15, "train_queries": 6, "meta_batch": 8, "optimizer": "sgd",
-        "outer_lr": 0.1, "weight_decay": 5e-4, "smoothing": 0.1, "augment": True, "head": "svm", "penalty": 0.1,
+        "outer_lr": 0.1, "weight_decay": 5e-4, "smoothing": 0.1, "augment": "metaoptnet", "head": "svm", "penalty": 0.1,
         "lr_factors": ((20_000, 0.06), (40_000, 0.012), (50_000, 0.0024)), "iterations": 60_000,
     },
     # Not theirs: ProtoNet's episodes with their outer optimiser.

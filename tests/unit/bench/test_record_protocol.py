@@ -37,6 +37,8 @@ def test_a_new_record_says_it_all() -> None:
         ({}, "omniglot", ("none", 0.0, "lanczos")),
         ({"augment": True, "smoothing": 0.1}, "mini-imagenet", ("metaoptnet", 0.1, "lanczos")),
         ({"augment": False, "smoothing": 0}, "quick-draw", ("none", 0.0, "drawn")),
+        ({"augment": "none"}, "omniglot", ("none", 0.0, "lanczos")),
+        ({"augment": "strong"}, "omniglot", ("strong", 0.0, "lanczos")),
         ({}, "glyphs", ("none", 0.0, "drawn")),
     ],
 )

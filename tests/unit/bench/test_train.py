@@ -64,12 +64,13 @@ def lines(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_random_layers_and_augmented_images_are_the_same_after_a_resume(tmp_path, monkeypatch):
+@pytest.mark.parametrize("augment", ["metaoptnet", "strong"])
+def test_random_layers_and_augmented_images_are_the_same_after_a_resume(tmp_path, monkeypatch, augment):
     def small_resnet(recipe, channels, size):
         return ResNet12(channels, size, (3, 3, 3, 3), keep=0.7)
 
     monkeypatch.setattr(build_module, "make_body", small_resnet)
-    recipe = dataclasses.replace(RECIPE, backbone="resnet12", augment=True, meta_batch=2, optimizer="sgd")
+    recipe = dataclasses.replace(RECIPE, backbone="resnet12", augment=augment, meta_batch=2, optimizer="sgd")
     calm, resumed = trainer(tmp_path / "calm", recipe), trainer(tmp_path / "resumed", recipe)
     train(calm)
     stopped_after(trainer(tmp_path / "resumed", recipe, save_every=0), 4)

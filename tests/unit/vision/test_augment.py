@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 
-from vision.augment import Augment
+from bench.recipes.recipe import FewShotRecipe
+from vision.augment import AUGMENTATIONS, Augment, Strong
 
 STILL = {"padding": 0, "jitter": 0.0, "flip": False}
 
@@ -77,3 +81,47 @@ def test_every_image_has_draws_of_its_own(part: int) -> None:
     x = pictures(1).expand(8, -1, -1, -1)
     out = Augment()(x, 0, 0, part)
     assert len({tuple(image.flatten().tolist()) for image in out}) == 8
+
+
+# ---- strong
+
+
+def test_the_names_are_those_of_recipes() -> None:
+    field = next(f for f in dataclasses.fields(FewShotRecipe) if f.name == "augment")
+    assert get_args(get_type_hints(FewShotRecipe)["augment"]) == tuple(AUGMENTATIONS)
+    assert AUGMENTATIONS[field.default] is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strong_depends_on_seed_episode_and_part_alone_and_draws_from_nobody_else(channels: int) -> None:
+    x, augment = torch.rand(12, channels, 20, 20), Strong()
+    torch.manual_seed(1)
+    first = augment(x, 1, 2, 0)
+    after = torch.rand(3)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(3), after), "the global generator is as it was"
+    torch.manual_seed(5)
+    assert torch.equal(augment(x, 1, 2, 0), first)
+    for other in ((2, 2, 0), (1, 3, 0), (1, 2, 1)):
+        assert not torch.equal(augment(x, *other), first)
+    assert first.shape == x.shape
+    assert float(first.min()) >= 0
+    assert float(first.max()) <= 1
+
+
+def test_strong_draws_for_each_image_its_own() -> None:
+    x = pictures(1).expand(40, -1, -1, -1).contiguous()
+    assert len({image.numpy().tobytes() for image in Strong()(x, 0, 0, 0)}) == 40
+
+
+def test_strong_mirrors_moves_erases_and_colours() -> None:
+    """Of a white page with one corner of a dull red."""
+    page = torch.ones(600, 3, 24, 24)
+    page[:, 0, :6, :6], page[:, 1:, :6, :6] = 0.8, 0.5
+    out = Strong()(page, 0, 0, 0)
+    left, right = out[:, :, 1:5, 1:5].mean((1, 2, 3)), out[:, :, 1:5, -5:-1].mean((1, 2, 3))
+    assert 0.4 < (right < left).float().mean() < 0.6
+    black = (out == 0).all(1).sum((1, 2))
+    assert 0.45 < (black > 4).float().mean() < 0.75, "what comes in from outside, and what is erased, is black"
+    hue = (out[:, 1] - out[:, 2]).abs().amax((1, 2))
+    assert 0.6 < (hue > 0.01).float().mean() < 0.85, "green and blue are one but for a turn of the hue, in four of five"

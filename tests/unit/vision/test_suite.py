@@ -14,7 +14,7 @@ from algorithms.likelihood import Categorical
 from algorithms.network import Params
 from algorithms.suite import scores_by_update
 from tests.support.small import LEARNERS, Smooth, images, learner
-from vision.augment import Augment
+from vision.augment import Augment, Augmentation, Strong
 from vision.suite import FewShot, Tasks
 
 
@@ -32,7 +32,7 @@ class Drawn:
         )
 
 
-def suite(augment: Augment | None = None) -> FewShot:
+def suite(augment: Augmentation | None = None) -> FewShot:
     return FewShot({"train": Drawn(), "test": Drawn()}, torch.device("cpu"), augment)
 
 
@@ -128,8 +128,8 @@ def test_the_query_passes_the_body_once_unless_an_update_changes_its_features(
     assert not torch.equal(scores[0], scores[-1])
 
 
-def test_augmentation_alters_training_tasks_alone_and_by_their_index() -> None:
-    augment = Augment(padding=1)
+@pytest.mark.parametrize("augment", [Augment(padding=1), Strong()])
+def test_augmentation_alters_training_tasks_alone_and_by_their_index(augment: Augmentation) -> None:
     plain, changed = suite().tasks([0, 1], "train"), suite(augment).tasks([0, 1], "train")
     assert not torch.equal(plain.support.x, changed.support.x)
     assert torch.equal(plain.support.y, changed.support.y)
