@@ -61,18 +61,23 @@ class _Backward(torch.autograd.Function):
         to_g, sum_c, sum_d = _first(to_dx, x, weight, mean, r, ctx.eps)
         m = x.numel() // x.shape[1]
         a, b, c, d = db / m, dw / m, sum_c / m, sum_d / m
-        product = (to_dx * g).sum([i for i in range(x.ndim) if i != 1]) / m
+        product = (to_dx * g).sum([i for i in range(x.ndim) if i != 1], dtype=weight.dtype) / m
         wr2 = weight * r * r
-        # x̂ enters as r x − r μ, so that it is never written to memory.
-        on_x = (wr2 * (3 * b * c - product + a * d) - r * p * b) * r
-        constant = wr2 * (b * d + a * c) - r * p * a - on_x * mean
+
+        def low(v: Tensor) -> Tensor:
+            return v.to(x.dtype)
 
         def channels(v: Tensor) -> Tensor:
-            return v.view(-1, *[1] * (x.ndim - 2))
+            # In the precision of x: of bfloat16 and float32 together torch would make float32 copies of all of x.
+            return low(v).view(-1, *[1] * (x.ndim - 2))
 
+        # x̂ enters as r x − r μ, so that it is never written to memory; r μ with the r that x is multiplied by.
+        on_x = low((wr2 * (3 * b * c - product + a * d) - r * p * b) * r)
+        constant = wr2 * (b * d + a * c) - r * p * a - on_x * mean
+        pr = low(p * r)
         to_x = torch.addcmul(channels(constant), x, channels(on_x))
         to_x.addcmul_(to_dx, channels(-wr2 * b)).addcmul_(g, channels(r * p - wr2 * c))
-        to_g.addcmul_(x, channels(p * r)).add_(channels(q - p * r * mean))
+        to_g.addcmul_(x, channels(pr)).add_(channels(q - pr * mean))
         return to_g, to_x, m * r * (product - a * d - b * c), None, None, None
 
 

@@ -171,7 +171,7 @@ def _seeded(
     for seed in seeds:
         options = Options(seed=seed)
         options.check()
-        yield Job((*row, *flags), recipe, seed, options.folder(recipe, out)), command.machine
+        yield Job((*row, *flags), recipe, seed, options.folder(recipe, out)), command.machine.settled(recipe)
 
 
 def _engine(jobs: int, machines: Sequence[Machine]) -> Local:

@@ -41,7 +41,7 @@ def _print(recipe: Recipe, machine: Machine, processes: Processes, console: Cons
     costs = Table(title="cost", title_justify="left", show_header=False)
     costs.add_column(no_wrap=True)
     costs.add_column()
-    for row in world_of(recipe).cost(recipe, machine.place(processes)):
+    for row in world_of(recipe).cost(recipe, machine.settled(recipe).place(processes)):
         costs.add_row(*map(escape, row))
     console.print(costs)
 

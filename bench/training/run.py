@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from bench.records.schema import file_name
 from bench.training import checkpoint
 from bench.training.allocator import keep_freed_memory
 from bench.training.evaluate import evaluate
+from bench.training.precision import automatic
 from bench.training.progress import Progress
 from bench.training.record import make_record, peak_memory_mib, provenance, write_record
 from bench.training.trainer import Trainer
@@ -40,12 +42,21 @@ class Machine:
     """Where tensors live; auto takes CUDA where there is a GPU."""
     threads: int = 0
     """CPU cores to use; 0 for all."""
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """Arithmetic of matrix products and convolutions: tf32 on CUDA; bf16 by autocast, but for the head."""
+    precision: Literal["fp32", "tf32", "bf16", "auto"] = "fp32"
+    """Arithmetic of matrix products and convolutions: tf32 on CUDA; bf16 by autocast, but for the head; auto is bf16
+    where the hardware has it and the learner was shown to bear it, else fp32."""
     chunk: int = 0
     """Tasks carried at once: smaller needs less memory; 0 for as many as the device likes."""
     compile: bool = False
     """Fuse each training step into one compiled graph; needs a C++ compiler, and minutes at the start."""
+
+    def settled(self, recipe: Recipe) -> Machine:
+        """The same with the precision that "auto" stands for."""
+        if self.precision != "auto":
+            return self
+        world = world_of(recipe)
+        precision = automatic(world.learner(recipe.algorithm), world.metric.name, self.where())
+        return dataclasses.replace(self, precision=precision)
 
     def workers(self) -> Workers:
         """The threads that run tasks, and their precision; raises RecipeError for a number that cannot be."""
@@ -111,7 +122,7 @@ class Options:
 def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any] | None:
     """Train or resume, test the learner that validated best, write the record; None on all but the first process."""
     options.check()
-    folder = options.folder(recipe)
+    folder, machine = options.folder(recipe), machine.settled(recipe)
 
     def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
         facts = machine.facts(workers, processes)
@@ -144,6 +155,7 @@ def again(
         recipe: what the run was trained with.
         tested: the same with other test fields, and the benchmark that the result belongs to.
     """
+    machine = machine.settled(recipe)
 
     def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
         facts = machine.facts(workers, processes)

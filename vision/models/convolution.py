@@ -25,7 +25,9 @@ def convolve(x: Tensor, filters: Tensor, bias: Tensor | None, stride: int, paddi
     """
     if torch.is_autocast_enabled(x.device.type):
         low = torch.get_autocast_dtype(x.device.type)
-        x, filters, bias = x.to(low), filters.to(low), None if bias is None else bias.to(low)
+        # A CPU's bfloat16 kernels for groups want neighbouring channels; what follows keeps the order it is given.
+        order = torch.channels_last if groups > 1 and x.device.type == "cpu" else torch.preserve_format
+        x, filters, bias = x.to(low, memory_format=order), filters.to(low), None if bias is None else bias.to(low)
     out: Tensor = _Forward.apply(x, filters, bias, (stride, padding, groups))
     return out
 
