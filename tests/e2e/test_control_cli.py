@@ -160,7 +160,7 @@ def test_a_dry_run_says_that_the_policy_diverges(capsys):
         ("run maml cheeta-vel", "no benchmark 'cheeta-vel'; did you mean 'cheetah-vel'?"),
         ("run mamml cheetah-vel", "no algorithm 'mamml'; did you mean 'maml'?"),
         ("run oracle omniglot-5w1s", "oracle is of control only; omniglot-5w1s has maml"),
-        ("run maml-noconv navigation", "no algorithm 'maml-noconv'"),
+        ("run maml-noconv navigation", "maml-noconv is of few-shot images only; navigation has"),
         ("run maml navigation --rollouts 0", "maml navigation: rollouts is 0; it must be at least 1"),
         ("run maml navigation --hidden 5 0", "maml navigation: hidden is (5, 0); each layer needs at least one unit"),
         ("run maml navigation --discount 1.5", "maml navigation: discount is 1.5; it must be between 0 and 1"),
