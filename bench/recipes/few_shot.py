@@ -210,7 +210,7 @@ def _short(algorithm: str, learner: str, dataset: str, fields: Fields) -> Fields
 def is_benchmark(name: str) -> bool:
     """Whether a name is a data set's, or of another way to use one, with a number of ways and of shots."""
     match = _NAME.fullmatch(name)
-    return match is not None and match["base"] in {*DATASETS, *BENCHMARKS}
+    return match is not None and (match["base"] in DATASETS or match["base"] in BENCHMARKS)
 
 
 def benchmark_names() -> list[str]:

@@ -6,6 +6,8 @@ Three layouts are told apart by what is there, below folders that hold nothing b
     {train,val,test}/<class>/<picture>      the same, split by the folders
     pictures anywhere, and a CSV            file,label[,split]; or train.csv, val.csv and test.csv of file,label
 
+A CSV of label,split says of which split the classes of any layout are.
+
 Where neither folders nor list say of which split a class is, a seed does. Where they say it of training and test
 classes alone, a seed takes a fifth of the training classes to validate.
 """
@@ -18,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from vision.data.archive import Member, choose
+from vision.data.archive import Member, choose, read_file
 from vision.data.cache import Item
-from vision.data.lists import Lists, Row, composed, is_list, parse_list, read_list
-from vision.data.source import ALL, SPLITS, DataError, check_disjoint, seeded_order
+from vision.data.lists import Lists, Row, composed, kind_of, parse_classes, parse_list
+from vision.data.source import ALL, SPLITS, DataError, check_disjoint, full_path, seeded_order
 
 NAMES = {
     **dict.fromkeys(("train", "training", "base"), "train"),
@@ -46,7 +48,7 @@ class Options:
     split: Literal["auto", "folder", "file", "seed"] = "auto"
     """What says which split a class is of: folders named train, val and test; a CSV; or a seed. auto: what there is."""
     labels: Path | None = None
-    """CSV with the columns file, label and perhaps split; found by itself where it lies beside the pictures."""
+    """CSV with the columns file, label and perhaps split, or label and split; found by itself beside the pictures."""
     seed: int = 0
     """Of the split by seed."""
     shares: tuple[int, int, int] = (60, 20, 20)
@@ -106,25 +108,26 @@ def survey(members: Sequence[Member], options: Options, where: Path, *, seeded: 
     members = [member for member in members if not member.is_hidden]
     pictures = [member for member in members if member.is_image]
     top = _top(pictures)
-    lists = _lists(members, top, options)
-    if lists is None and options.split == "file":
-        raise DataError(f"{where} has no list: a CSV with the columns file, label and split. Name one with --labels.")
-    placed = _by_list(pictures, top, lists) if lists else _by_folder(pictures, top, options.split)
+    told = _told(members, top, options, where)
+    lists = told.files
+    placed = _by_list(pictures, top, lists) if lists else _by_folder(pictures, top, options.split, told.classes)
     if options.split == "folder" and not any(picture.split for picture in placed):
         raise DataError(f"{where} has no folders train, val and test with class folders in them. Use --split seed.")
     chosen, homes, notes = _classes(placed, options.least)
     if not chosen:
+        first = f"; {lists.missing(pictures)[0].place} is the first that means none" if lists and not placed else ""
         raise DataError(
             f"{where} has no pictures of any class: expected a folder of pictures for each class, or a CSV with the "
-            "columns file and label."
+            f"columns file and label{first}."
         )
+    by_file = lists is not None or told.classes is not None
     if seeded or (any(homes.values()) and {""} not in homes.values()):
-        splits, scheme = _splits(homes, options, "file" if lists else "folder", where)
+        splits, scheme = _splits(homes, options, "file" if by_file else "folder", where)
     else:
         splits, scheme = {ALL: sorted(homes)}, ALL
-    taken = {id(member) for member in chosen.values()}
+    taken = {id(member) for member in (*chosen.values(), *told.read)}
     items = [Item(*name, member.place, member.read) for name, member in sorted(chosen.items())]
-    left_out = [m for m in members if id(m) not in taken and m.parts[-1].lower()[-4:] != ".csv"]
+    left_out = [member for member in members if id(member) not in taken]
     return Survey(items, splits, scheme, left_out, lists.missing(pictures) if lists else (), notes)
 
 
@@ -140,23 +143,47 @@ def _top(pictures: Sequence[Member]) -> tuple[str, ...]:
     return next((top[:i] for i, part in enumerate(top) if part.lower() in NAMES), top)
 
 
-def _lists(members: Sequence[Member], top: tuple[str, ...], options: Options) -> Lists | None:
-    """The list that is named, or those that lie with the pictures or above them; None where there are none."""
+class Told(NamedTuple):
+    """What CSV files say."""
+
+    files: Lists | None = None
+    """Of pictures: their class, and perhaps its split."""
+    classes: Mapping[str, str] | None = None
+    """Of classes: their split. Only those that are named belong to the data set."""
+    read: Sequence[Member] = ()
+    """The files among the members that say it."""
+
+
+def _told(members: Sequence[Member], top: tuple[str, ...], options: Options, where: Path) -> Told:
+    """What the list that is named says, or those that lie with the pictures or above them."""
+    if options.split == "folder":
+        return Told()
     if options.labels is not None:
-        rows = read_list(options.labels)
-    elif options.split == "folder":
-        return None
+        found = [(read_file(full_path(options.labels)), str(options.labels), "")]
+        read: list[Member] = []
     else:
-        found = [m for m in members if m.parts[-1].lower().endswith(".csv") and m.parts[:-1] == top[: len(m.parts) - 1]]
-        found = [member for member in found if is_list(member.read())]
-        splits = [NAMES.get(member.parts[-1].lower().removesuffix(".csv"), "") for member in found]
-        if len(found) > 1 and not all(splits):
-            names = " and ".join(member.place for member, split in zip(found, splits, strict=True) if not split)
-            raise DataError(f"{names}: which list is meant? Name it with --labels, or leave one there.")
-        rows = [row for m, split in zip(found, splits, strict=True) for row in parse_list(m.read(), m.place, split)]
+        read = [m for m in members if m.parts[-1].lower().endswith(".csv") and m.parts[:-1] == top[: len(m.parts) - 1]]
+        read = [member for member in read if kind_of(member.read())]
+        found = [(m.read(), m.place, NAMES.get(m.parts[-1].lower().removesuffix(".csv"), "")) for m in read]
+    if len(found) > 1 and not all(split for *_, split in found):
+        names = " and ".join(place for _, place, split in found if not split)
+        raise DataError(f"{names}: which list is meant? Name it with --labels, or leave one there.")
+    if not found:
+        if options.split == "file":
+            raise DataError(
+                f"{where} has no list: a CSV with the columns file, label and split. Name one with --labels."
+            )
+        return Told()
+    if len(found) == 1 and kind_of(found[0][0]) == "classes":
+        rows = parse_classes(*found[0][:2]) if options.split != "seed" else []
+        check_disjoint(
+            {split: [row.label for row in rows if _split_named(row) == split] for split in SPLITS}, found[0][1]
+        )
+        return Told(classes={row.label: _split_named(row) for row in rows} or None, read=read)
+    rows = [row for data, place, split in found for row in parse_list(data, place, split)]
     if options.split == "seed":
         rows = [row._replace(split="") for row in rows]
-    return Lists(row._replace(split=_split_named(row)) for row in rows) if rows else None
+    return Told(Lists(row._replace(split=_split_named(row)) for row in rows), read=read)
 
 
 def _split_named(row: Row) -> str:
@@ -174,15 +201,25 @@ def _name(path: Iterable[str]) -> str:
     return composed("/".join(path))
 
 
-def _by_folder(pictures: Sequence[Member], top: tuple[str, ...], how: str) -> list[Placed]:
+def _by_folder(
+    pictures: Sequence[Member], top: tuple[str, ...], how: str, classes: Mapping[str, str] | None
+) -> list[Placed]:
+    """By class folders, which may lie in folders of splits; `classes` say of which split each is, if they are given."""
     paths = [(picture, picture.parts[len(top) :]) for picture in pictures]
     found = {NAMES[path[0].lower()] for _, path in paths if len(path) > 2 and path[0].lower() in NAMES}
     if not {"train"} < found:  # a folder called train or test alone is a class like any other
-        return [Placed(p, _name(path[:-1]), _name(path[-1:]), "") for p, path in paths if len(path) > 1]
-    inner = [(p, path) for p, path in paths if len(path) > 2 and path[0].lower() in NAMES]
-    if how == "seed":  # the folders say nothing of classes, but tell pictures of one name apart
-        return [Placed(p, _name(path[1:-1]), _name((path[0], path[-1])), "") for p, path in inner]
-    return [Placed(p, _name(path[1:-1]), _name(path[-1:]), NAMES[path[0].lower()]) for p, path in inner]
+        placed = [Placed(p, _name(path[:-1]), _name(path[-1:]), "") for p, path in paths if len(path) > 1]
+    else:
+        inner = [(p, path) for p, path in paths if len(path) > 2 and path[0].lower() in NAMES]
+        if how != "seed" and classes is None:
+            return [Placed(p, _name(path[1:-1]), _name(path[-1:]), NAMES[path[0].lower()]) for p, path in inner]
+        # These folders say nothing of classes then, but tell pictures of one name apart.
+        placed = [Placed(p, _name(path[1:-1]), _name((path[0], path[-1])), "") for p, path in inner]
+    if classes is None:
+        return placed
+    if absent := sorted(classes.keys() - {picture.class_name for picture in placed}):
+        raise DataError(f"The list splits {len(absent)} classes that have no pictures, the first {absent[0]}.")
+    return [p._replace(split=classes[p.class_name]) for p in placed if p.class_name in classes]
 
 
 def _classes(

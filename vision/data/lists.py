@@ -10,14 +10,15 @@ import csv
 import io
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from vision.data.archive import Member, read_file
 from vision.data.source import DataError, check_disjoint
 
-FILE_COLUMNS = ("filename", "file", "path", "image")
-LABEL_COLUMNS = ("label", "class")
+FILE_COLUMNS = ("filename", "file", "path", "image", "file_name", "filepath", "image_path")
+LABEL_COLUMNS = ("label", "class", "class_name", "category")
 SPLIT_COLUMNS = ("split",)
 ADVICE = "Correct the list, or get it again."
 
@@ -112,35 +113,55 @@ def read_list(path: Path, split: str = "") -> list[Row]:
 
 def parse_list(data: bytes, place: str | Path, split: str = "") -> list[Row]:
     """The same, of the bytes of a CSV that is at that place."""
+    rows = _rows(data, place, "filename,label", split)
+    for row in rows:
+        if not row.parts:
+            raise DataError(f"{row.place}: expected the columns filename,label. {ADVICE}")
+    return rows
+
+
+def parse_classes(data: bytes, place: str | Path) -> list[Row]:
+    """The rows of a CSV with a column for labels and one for their splits, and none for files; DataError as above."""
+    rows = _rows(data, place, "label,split", "")
+    for row in rows:
+        if not row.split:
+            raise DataError(f"{row.place}: expected the columns label,split. {ADVICE}")
+    return rows
+
+
+def _rows(data: bytes, place: str | Path, columns: str, split: str) -> list[Row]:
     # Strict: otherwise a quotation mark that nobody closes takes all lines after it for one name.
-    text = data.decode("utf-8-sig", errors="surrogateescape")
-    short = str(place).rpartition("/")[2]
-    reader = csv.DictReader(io.StringIO(text), strict=True)
+    reader = csv.DictReader(io.StringIO(_text(data)), strict=True)
     rows = list[Row]()
     try:
         file, label, own = (_column(reader.fieldnames or (), n) for n in (FILE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
         for given in reader:
-            row = Row(
-                _parts(_cell(given, file)),
-                split or _cell(given, own),
-                composed(_cell(given, label)),
-                f"{short}, line {reader.line_num}",
-            )
+            line = f"{str(place).rpartition('/')[2]}, line {reader.line_num}"
+            name = composed(_cell(given, label))
             # DictReader keeps what is beyond the header under None: a name with a comma and no quotation marks.
-            if not row.parts or not row.label or None in given:
-                raise DataError(f"{place}, line {reader.line_num}: expected the columns filename,label. {ADVICE}")
-            rows.append(row)
+            if not name or None in given:
+                raise DataError(f"{line}: expected the columns {columns}. {ADVICE}")
+            rows.append(Row(_parts(_cell(given, file)), split or _cell(given, own), name, line))
     except csv.Error as error:
         raise DataError(f"{place}: a stray quotation mark after line {reader.line_num} ({error}). {ADVICE}") from error
     if not rows:
-        raise DataError(f"{place} names no image: expected rows of filename,label. {ADVICE}")
+        raise DataError(f"{place} names no image: expected rows of {columns}. {ADVICE}")
     return rows
 
 
-def is_list(data: bytes) -> bool:
-    """Whether this is a CSV whose first line names a column of files and one of labels."""
-    header = next(csv.reader(io.StringIO(data[:4096].decode("utf-8-sig", errors="surrogateescape"))), [])
-    return None not in (_column(header, FILE_COLUMNS), _column(header, LABEL_COLUMNS))
+def kind_of(data: bytes) -> str:
+    """What a CSV is a list of, by its first line: "files", "classes" and their splits, or "" for neither."""
+    with suppress(csv.Error):
+        header = next(csv.reader(io.StringIO(_text(data[:4096]))), [])
+        file, label, split = (
+            _column(header, names) is not None for names in (FILE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS)
+        )
+        return "files" if file and label else "classes" if label and split else ""
+    return ""
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8-sig", errors="surrogateescape")
 
 
 def _column(header: Sequence[str], names: Sequence[str]) -> str | None:

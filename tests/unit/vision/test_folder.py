@@ -143,7 +143,7 @@ def test_a_list_of_labels_and_splits(place: str, tmp_path: Path) -> None:
     done = take(tmp_path, members | {f"{place}other.png": picture(7), "columns.csv": "a,b\n1,2\n"})
     assert classes_of(done) == {"train": CLASSES[:5], "val": CLASSES[5:7], "test": CLASSES[7:]}
     assert done.survey.scheme == "file"
-    assert [member.parts[-1] for member in done.survey.left_out] == ["other.png"]
+    assert sorted(member.parts[-1] for member in done.survey.left_out) == ["columns.csv", "other.png"]
     # The same list from elsewhere, without what it says of splits.
     (tmp_path / "given" / "labels.csv").rename(tmp_path / "else.csv")
     again = import_pictures(
@@ -159,6 +159,27 @@ def test_a_list_for_each_split(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         members[f"{split}.csv"] = csv({p: b"" for p in tree() if HOMES[p.split("/")[0]] == split})
     assert classes_of(take(tmp_path, members)) == {"train": CLASSES[:5], "val": CLASSES[5:7], "test": CLASSES[7:]}
+
+
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_a_list_of_classes_and_their_splits(above: str, tmp_path: Path) -> None:
+    rows = [f"{name},{split}" for name, split in HOMES.items() if name != "class9"]
+    members = {(above if path < "class5" else "test/" if above else "") + path: data for path, data in tree().items()}
+    done = take(tmp_path, {**members, "classes.csv": "\n".join(["class,split", *rows])})
+    assert classes_of(done) == {"train": CLASSES[:5], "val": CLASSES[5:7], "test": CLASSES[7:9]}
+    assert done.survey.scheme == "file"
+    assert len(done.survey.left_out) == 3, "the pictures of class9, which is not listed"
+    (tmp_path / "given" / "classes.csv").write_text("\n".join(["class,split", *rows, "class77,test"]))
+    with pytest.raises(DataError, match=r"The list splits 1 classes that have no pictures, the first class77"):
+        import_pictures("other", tmp_path / "given", tmp_path / "root", Options(size=6))
+    (tmp_path / "given" / "classes.csv").write_text("\n".join(["class,split", *rows, "class0,test"]))
+    with pytest.raises(DataError, match=r"classes.csv: class class0 is in two splits, train and test"):
+        import_pictures("other", tmp_path / "given", tmp_path / "root", Options(size=6))
+
+
+def test_a_list_that_means_none_of_the_pictures_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no pictures of any class: .*l.csv, line 2 is the first that means none"):
+        take(tmp_path, {"a.png": picture(1), "b.png": picture(2), "l.csv": "file,label\nx.png,cat\n"})
 
 
 # ---- the split by seed

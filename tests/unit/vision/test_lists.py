@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vision.data.archive import Member
-from vision.data.lists import Lists, Row, read_list
+from vision.data.lists import Lists, Row, kind_of, parse_classes, read_list
 from vision.data.source import DataError
 
 
@@ -100,3 +100,23 @@ def test_one_class_or_one_picture_in_two_splits_is_refused() -> None:
         DataError, match=r"a.jpg is cat of test \(test.csv, line 2\), and cat of train \(train.csv, line 2\)"
     ):
         Lists(same)
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("file,label", "files"), ("FILE_NAME,Category,split", "files"), ("label,split", "classes"),
+        ("split,class", "classes"), ("label,n", ""), ("", ""), ("file,split", ""),
+    ],
+)  # fmt: skip
+def test_the_first_line_says_what_a_list_is_of(header: str, kind: str) -> None:
+    assert kind_of(f"{header}\n1,2\n".encode()) == kind
+
+
+def test_a_list_of_classes_needs_their_splits(tmp_path: Path) -> None:
+    assert [(row.label, row.split) for row in parse_classes(b"class,split\ncat,train\ndog,val\n", "c.csv")] == [
+        ("cat", "train"),
+        ("dog", "val"),
+    ]
+    with pytest.raises(DataError, match=r"c.csv, line 3: expected the columns label,split\. Correct the list"):
+        parse_classes(b"class,split\ncat,train\ndog,\n", "c.csv")
