@@ -337,6 +337,10 @@ def _settings_of_others(fields: Mapping[str, Any]) -> set[str]:
 
 def from_fields(fields: Mapping[str, Any]) -> Recipe:
     """The recipe that `dataclasses.asdict` gave these fields, of either world, through JSON or not; RecipeError."""
+    variants = CONTROL if "environment" in fields else FEW_SHOT
+    algorithm = str(fields.get("algorithm", Recipe.algorithm))
+    if variants.get(algorithm, (algorithm, {}))[0] not in LEARNERS:
+        raise RecipeError(unknown("algorithm", algorithm, LEARNERS))
     if strange := foreign(fields):
         raise RecipeError(f"a recipe has no field {strange!r}; this one is of another version")
     idle = _settings_of_others(fields)

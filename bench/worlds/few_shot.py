@@ -57,7 +57,8 @@ class FewShotWorld(World[FewShotRecipe]):
         if (ways, shots) == (recipe.ways, recipe.shots):
             return recipe
         benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{ways}w{shots}s"
-        queries = self.resolve(recipe.algorithm, benchmark, "paper").queries
+        own, other = (self.resolve(recipe.algorithm, name, "paper").queries for name in (recipe.benchmark, benchmark))
+        queries = other if recipe.queries == own else recipe.queries  # asked for by a flag, they stay
         return dataclasses.replace(recipe, benchmark=benchmark, ways=ways, shots=shots, queries=queries)
 
     def quick(self, plain: FewShotRecipe, iterations: int) -> Fields:
