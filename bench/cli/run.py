@@ -21,7 +21,7 @@ from bench.records.metric import METRICS
 from bench.records.schema import file_name
 from bench.terminal import say
 from bench.training import checkpoint
-from bench.training.run import RESULTS, Machine, Options, again, execute
+from bench.training.run import RECORDS, Machine, Options, again, execute
 from bench.training.trainer import Stopped
 from bench.worlds import WORLDS, Retest, resolve, world_of
 from bench.worlds.retest import retested
@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
         return stopping.status(stop)
     if record is not None:
         report(record, Console())
-        filed = [command.options.folder(recipe) / "record.json", *([RESULTS / file_name(record)] if publishes else [])]
+        filed = [command.options.folder(recipe) / "record.json", *([RECORDS / file_name(record)] if publishes else [])]
         say("record: " + ", ".join(map(str, filed)), Console())
     return 0 if record is None or record["status"] == "complete" else 1
 

@@ -17,6 +17,7 @@ from bench.cli.run import labelled, parse_run
 from bench.distributed import Processes
 from bench.leaderboard.published import PublishedError
 from bench.leaderboard.unsettled import unsettled
+from bench.places import RESULTS
 from bench.recipes.recipe import RecipeError
 from bench.sweep.engine import Local
 from bench.sweep.job import Job, standing
@@ -24,7 +25,7 @@ from bench.sweep.sweep import Run, Stopped, Sweep
 from bench.sweep.table import Lines, LiveTable, summary, table
 from bench.terminal import say, wide
 from bench.training.checkpoint import locked
-from bench.training.run import RESULTS, Machine, Options
+from bench.training.run import RECORDS, Machine, Options
 from bench.worlds import resolve, world_of
 
 USAGE = "metabench sweep paper | FILE | ALGORITHM:BENCHMARK ... [--seeds 0 1 2] [--hours H] [--dry-run] [...]"
@@ -80,7 +81,7 @@ def sweep(arguments: list[str]) -> int:
     for target in targets:
         for job, machine in _jobs(target, tuple(others), command):
             jobs.setdefault(job.folder, (job, machine))
-    records = RESULTS if command.publish else None
+    records = RECORDS if command.publish else None
     runs = [Run(job, standing(job, records)) for job, _ in jobs.values()]
     engine = _engine(command.jobs, [machine for _, machine in jobs.values()])
     if command.dry_run or PAPER in targets:
@@ -125,7 +126,7 @@ def _jobs(target: str, flags: tuple[str, ...], command: SweepCommand) -> Iterato
 def _papers(flags: tuple[str, ...], command: SweepCommand) -> Iterator[tuple[Job, Machine]]:
     """The cells that a published number waits in."""
     try:
-        cells = unsettled(RESULTS.parent)
+        cells = unsettled(RESULTS)
     except PublishedError as error:
         raise RecipeError(str(error)) from error
     for algorithm, benchmark in cells:

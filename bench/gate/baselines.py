@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench.records.check import numbers
@@ -39,8 +40,40 @@ class Baseline:
 
 
 def here() -> str:
-    """Processor, its instructions that torch uses, Python's architecture, and torch: equal where traces must be."""
-    return f"{processor()}, {torch.backends.cpu.get_cpu_capability()}, {platform.machine()}, torch {torch.__version__}"
+    """What decides the bits of a trace: equal where traces must be.
+
+    The processor and its generation, the instructions of it that torch uses, the C library (whose functions Python and
+    NumPy call), Python (whose `sum` is compensated from 3.12 on), torch and NumPy.
+    """
+    python = ".".join(platform.python_version_tuple()[:2])
+    parts = [
+        f"{processor()} {_generation()}".strip(),
+        torch.backends.cpu.get_cpu_capability(),
+        platform.machine(),
+        " ".join(platform.libc_ver()),
+        f"Python {python}",
+        f"torch {torch.__version__}",
+        f"NumPy {np.__version__}",
+    ]
+    return ", ".join(parts)
+
+
+def differing(then: str, now: str) -> str:
+    """ "Python 3.12 here, Python 3.11 then": what differs of two such places; empty where nothing does."""
+    old, new = then.split(", "), now.split(", ")
+    here_only, then_only = ([part for part in a if part not in b] for a, b in ((new, old), (old, new)))
+    sides = ((here_only, "here"), (then_only, "then"))
+    return "; ".join(f"{', '.join(parts)} {word}" for parts, word in sides if parts)
+
+
+def _generation() -> str:
+    """ "25/17", family and model, where /proc/cpuinfo has them: on rented machines many have one name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    fields = dict(reversed([line.replace("\t", "").partition(":")[::2] for line in lines]))
+    return "/".join(fields[name].strip() for name in ("cpu family", "model") if name in fields)
 
 
 def read(path: Path) -> dict[str, Baseline]:

@@ -19,13 +19,16 @@ from rich.console import Console
 
 from bench.gate import baselines
 from bench.gate.baselines import Baseline, BaselineError
-from bench.gate.decide import ALPHA, holm, score_p, speed_p, trace_fault
+from bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, trace_fault
 from bench.gate.report import Finding, markdown, status, table, write_junit
 from bench.gate.rows import Row, rows
+from bench.places import RESULTS, baselines_in
 from bench.recipes.recipe import RecipeError
 from bench.terminal import say, wide
 from bench.training.allocator import keep_freed_memory
 
+BASELINES = RESULTS / "baselines" / "check.json"
+"""Where new ones are written."""
 SLOWER = 0.2
 """Margin of a speed: a slow-down of 30 % is to be caught, and the same code's ratio to the yardstick has been seen to
 drift by a tenth from one hour to another."""
@@ -41,8 +44,8 @@ class CheckCommand:
     """Write the baselines anew, and show what changes."""
     only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Text that a row's name must contain, e.g. "trace" or "maml glyphs"; none for all. Repeat the flag for several."""
-    baselines: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("results/baselines/check.json")
-    """The baselines."""
+    baselines: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The baselines; if not given those under results/baselines/, or the package's where there are none."""
     junit: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write JUnit XML."""
 
@@ -68,10 +71,11 @@ def check(arguments: list[str]) -> int:
         raise RecipeError(f"no row has {' or '.join(map(repr, command.only))} in its name; the rows are: {names}")
     console = wide()
     keep_freed_memory()
+    path = command.baselines or baselines_in(RESULTS)
     if command.update:
-        return update(chosen, command.baselines, console)
-    known = baselines.read(command.baselines)
-    fitting(chosen, known, command.baselines)
+        return update(chosen, path, command.baselines or BASELINES, console)
+    known = baselines.read(path)
+    fitting(chosen, known, path)
     findings = compare(chosen, known, console)
     console.print(table(findings))
     if command.junit is not None:
@@ -140,9 +144,9 @@ def _finding(m: Measured, baseline: Baseline, p: float) -> Finding:
         return Finding(m.row.name, "broken", was, "", m.error, m.seconds)
     now = _shown(kind, m.values)
     if kind == "trace":
-        exact = baseline.where == baselines.here()
-        fault = trace_fault(baseline.values, m.values, exact)
-        good = "bit for bit" if exact else f"another kind of machine than {baseline.where}"
+        elsewhere = baselines.differing(baseline.where, baselines.here())
+        fault = trace_fault(baseline.values, m.values, exact=not elsewhere)
+        good = f"to {ELSEWHERE:g}: {elsewhere}" if elsewhere else "bit for bit"
         return Finding(m.row.name, "regression" if fault else "same", was, now, fault or good, m.seconds)
     margin = f"{SLOWER:.0%} slower" if kind == "speed" else f"{m.row.work.margin:g} lower"
     verdict = "no worse" if p <= ALPHA else "regression"
@@ -159,9 +163,9 @@ def _shown(kind: str, values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.4f} over {len(values)} seeds"
 
 
-def update(chosen: Sequence[Row], path: Path, console: Console) -> int:
-    """Measure the rows and write the baselines, unless one cannot be measured; the rows not chosen stay."""
-    old = _old(path, console)
+def update(chosen: Sequence[Row], known: Path, path: Path, console: Console) -> int:
+    """Measure the rows and write the baselines, unless one cannot be measured; the rows not chosen stay as known."""
+    old = _old(known, console)
     new = {name: b for name, b in old.items() if name in {row.name for row in rows()}}
     for row in chosen:
         m = _measured(row)

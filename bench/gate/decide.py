@@ -1,7 +1,7 @@
 """When `metabench check` calls a row good: exact traces, and non-inferiority with one error rate for the whole family.
 
-A *trace* (losses of the first outer steps in float64) must be the baseline's bit for bit on the same kind of machine,
-and within `ELSEWHERE` of it on another.
+A *trace* (losses of the first outer steps in float64) must be the baseline's bit for bit where all that decides its
+bits is the same (`bench.gate.baselines.here`), and within `ELSEWHERE` of it anywhere else.
 
 A *score* or a *speed* is good only where the data show that it is not worse than the baseline by the row's margin. The
 null hypothesis is "worse by the margin or more"; Holm (1979) controls the family: if any number of rows are that bad,
@@ -24,7 +24,7 @@ from scipy.special import stdtr
 
 ALPHA = 0.05
 ELSEWHERE = 1e-6
-"""Largest relative difference of a trace from one made on another kind of machine."""
+"""Largest relative difference of a trace from one made elsewhere: on another machine, or with other versions."""
 
 
 def trace_fault(was: Sequence[float], now: Sequence[float], exact: bool) -> str:

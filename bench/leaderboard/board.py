@@ -12,6 +12,7 @@ from typing import Any
 from bench.leaderboard.protocol import UNSTATED
 from bench.leaderboard.published import Entry, PublishedError, load, read_yaml
 from bench.leaderboard.verdict import UNVERIFIED, Verdict, verdict
+from bench.places import published_in
 from bench.records.rows import RefusedRecord, Row, read
 from bench.records.schema import file_name
 from bench.worlds.command import called, schedule
@@ -92,12 +93,14 @@ class Board:
 
 
 def assemble(results: Path) -> Board:
-    """Read a results folder: `published.yaml`, `records/` and, where they are, `explanations.yaml` and `figures/`.
+    """Read a results folder: `records/` and, where they are, `published.yaml`, `explanations.yaml` and `figures/`.
+
+    Without a `published.yaml` of its own it is held against the package's.
 
     Raises:
         PublishedError: for a published number or an explanation that cannot be used.
     """
-    entries = load(results / "published.yaml")
+    entries = load(published_in(results))
     published = _by_row(entries)
     rows, speeds, refused = read(results / "records")
     explanations = _explanations(results / "explanations.yaml", {row.key for row in rows}, whole=not refused)

@@ -22,7 +22,6 @@ import yaml
 from bench.leaderboard.protocol import FIELDS, UNSTATED
 from bench.records.statistics import t975
 
-PUBLISHED = Path("results/published.yaml")
 KINDS = ("ci95", "std-over-seeds", "unstated", "none")
 """What the printed ± is: 95 % over test episodes, standard deviation over seeds, not said, or absent."""
 
@@ -112,7 +111,7 @@ _TRAINING = ("iterations", "meta_batch", "inner_lr", "outer_lr")
 _OPTIONAL: Mapping[str, Any] = {"system": "", "beside": {}, "adaptation": (), "training": {}, "notes": ""}
 
 
-def load(path: Path = PUBLISHED) -> tuple[Entry, ...]:
+def load(path: Path) -> tuple[Entry, ...]:
     """Every entry of the file, in its order.
 
     Raises:

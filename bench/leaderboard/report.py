@@ -15,6 +15,7 @@ from bench.leaderboard.board import assemble
 from bench.leaderboard.markdown import embedded, markdown
 from bench.leaderboard.page import html
 from bench.leaderboard.published import PublishedError
+from bench.places import RESULTS
 from bench.text import one_line
 from bench.training.checkpoint import write_atomic
 
@@ -23,8 +24,8 @@ from bench.training.checkpoint import write_atomic
 class ReportCommand:
     """Write the leaderboard from the records."""
 
-    results: Path = Path("results")
-    """Folder with records/ and published.yaml; the leaderboard is written there."""
+    results: Path = RESULTS
+    """Folder with records/, and published.yaml if not the package's; the leaderboard is written there."""
     check: bool = False
     """Write nothing; exit 1 if the leaderboard there is not what the records give."""
 
@@ -32,6 +33,13 @@ class ReportCommand:
 def report_command(arguments: list[str]) -> int:
     """metabench report; 0 done, 1 a record was set aside or the page is stale, 2 published.yaml cannot be used."""
     command = tyro.cli(ReportCommand, args=arguments, prog="metabench report")
+    if not command.results.is_dir():
+        print(
+            f"metabench: {command.results}: there is no such folder; file a record there with "
+            "`metabench run … --publish`, or give --results",
+            file=sys.stderr,
+        )
+        return 2
     try:
         board = assemble(command.results)
     except PublishedError as error:
@@ -45,9 +53,11 @@ def report_command(arguments: list[str]) -> int:
         pages[readme] = embedded(readme.read_text(encoding="utf-8"), board)
     stale = False
     for path, text in pages.items():
+        if path.is_file() and path.read_bytes() == text.encode():
+            continue
         if not command.check:
             write_atomic(path, text.encode())
-        elif not path.is_file() or path.read_bytes() != text.encode():
+        else:
             print(f"metabench: {path} is not what the records give; run `metabench report`", file=sys.stderr)
             stale = True
     if not command.check:

@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.leaderboard.board import assemble
 from bench.leaderboard.published import load
 from bench.leaderboard.verdict import OPEN
+from bench.places import published_in
 
 SETTLED = ("reproduced", "above")
 """Verdicts after which another run shows nothing new, however much of the protocol is open."""
@@ -23,7 +24,5 @@ def unsettled(results: Path) -> list[tuple[str, str]]:
         for line in assemble(results).lines
         if line.reference is not None and line.verdict.word.removesuffix(OPEN) in SETTLED
     }
-    cells = [
-        (entry.algorithm, entry.benchmark) for entry in load(results / "published.yaml") if entry.value is not None
-    ]
+    cells = [(entry.algorithm, entry.benchmark) for entry in load(published_in(results)) if entry.value is not None]
     return [cell for cell in dict.fromkeys(cells) if cell not in settled]

@@ -32,7 +32,7 @@ from bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workload
 from bench.terminal import complain, say
 from bench.training.allocator import keep_freed_memory, share_one_heap
 from bench.training.record import provenance, write_record
-from bench.training.run import RESULTS
+from bench.training.run import RECORDS
 from vision import DATASETS
 from vision.data.source import Dataset, cache_root, data_root
 from vision.episodes import Episodes, Shape
@@ -101,7 +101,7 @@ def _timed(command: SpeedCommand, suite: str) -> int:
         return 1
     check_speed(record)
     path = command.out or Path(f"runs/speed_{suite}.json")
-    for target in [path, *([RESULTS / file_name(record)] if command.publish else [])]:
+    for target in [path, *([RECORDS / file_name(record)] if command.publish else [])]:
         write_record(target, record)
     console = Console()
     Console(width=max(console.width, WIDTH) if suite == "vision" else None).print(table(record))

@@ -18,6 +18,7 @@ from algorithms.meta_gradient import Workers
 from algorithms.outer.gradient import Diverged
 from bench import stopping
 from bench.distributed import Processes
+from bench.places import RESULTS
 from bench.recipes.recipe import Recipe, RecipeError
 from bench.records.schema import file_name
 from bench.training import checkpoint
@@ -31,7 +32,7 @@ from bench.worlds import Place, world_of
 from vision.data.source import cache_root, data_root
 
 STOPPING = "\nstopping at the end of this iteration; once more stops at once\n"
-RESULTS = Path("results/records")
+RECORDS = RESULTS / "records"
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
         if processes.first:
             write_record(folder / "record.json", record)
             if options.publish:
-                write_record(RESULTS / file_name(record), record)
+                write_record(RECORDS / file_name(record), record)
         return record if processes.first else None
 
     return _alone_in(folder, machine, work)
@@ -174,7 +175,7 @@ def again(
             trainer.state.best_learner = {k: best[k] if best[k].shape == own[k].shape else own[k] for k in own}
         record = _tested(trainer, facts, None if tested.digest() == recipe.digest() else recipe)
         if processes.first and publish:
-            write_record(RESULTS / file_name(record), record)
+            write_record(RECORDS / file_name(record), record)
         return record if processes.first else None
 
     return _alone_in(folder, machine, work)

@@ -99,7 +99,7 @@ def test_evaluate_gives_the_same_numbers_again_and_others_on_more_tasks(trained,
 
 
 def test_a_policy_is_tested_in_another_variant_of_its_environment(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("bench.training.run.RESULTS", tmp_path / "records")
+    monkeypatch.setattr("bench.training.run.RECORDS", tmp_path / "records")
     few = ["--iterations", "1", "--test-steps", "1"]
     assert main(["run", "maml", "navigation-half-circle", *TINY, *few, "--out", "out"]) == 0
     assert main(["evaluate", "out", "--threads", "1", "--environment", "navigation-varibad", "--publish"]) == 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -24,6 +27,7 @@ from bench.gate.check import SLOWER
 from bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, trace_fault
 from bench.gate.report import STYLES, Finding, headline, junit, markdown, status
 from bench.gate.rows import WORK, Row, Work, rows
+from bench.training.record import processor
 
 # The test -----------------------------------------------------------------------------------------------------
 
@@ -307,13 +311,39 @@ def test_a_row_without_a_fitting_baseline_breaks_the_run(
     assert "trace anil glyphs-5w1s has no baseline" in capsys.readouterr().err
 
 
-def test_a_trace_of_another_kind_of_machine_may_round_differently(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_made_elsewhere_may_round_differently(
+    told: Told, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     told["trace"] = lambda: [1.0, 2.0 + 1e-12]
     assert main(["check"]) == 1
-    monkeypatch.setattr(baselines, "here", lambda: "another")
+    other = baselines.here().replace(f"NumPy {np.__version__}", "NumPy 9.9.9")
+    monkeypatch.setattr(baselines, "here", lambda: other)
     assert main(["check"]) == 0
+    said = " ".join(re.sub("[│┃]", " ", capsys.readouterr().out).split())
+    assert f"to 1e-06: NumPy 9.9.9 here; NumPy {np.__version__} then" in said
     told["trace"] = lambda: [1.0, 2.0 + 1e-5]
     assert main(["check"]) == 1
+
+
+def test_bits_are_decided_by_the_processor_the_c_library_python_torch_and_numpy() -> None:
+    parts = baselines.here().split(", ")
+    python = ".".join(map(str, sys.version_info[:2]))
+    assert parts[-3:] == [f"Python {python}", f"torch {torch.__version__}", f"NumPy {np.__version__}"]
+    assert parts[0].startswith(processor())
+    assert len(parts) == 7
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "said"),
+    [
+        ("A, B 1, C", "A, B 1, C", ""),
+        ("A, B 1, C", "A, B 2, C", "B 2 here; B 1 then"),
+        ("A, B 1", "A, B 2, C", "B 2, C here; B 1 then"),
+        ("A, B", "A, B, C", "C here"),
+    ],
+)
+def test_what_differs_between_two_places_is_named(then: str, now: str, said: str) -> None:
+    assert baselines.differing(then, now) == said
 
 
 def test_unknown_rows_are_wrong_input(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
