@@ -130,7 +130,7 @@ def test_it_runs_through_the_command_line(algorithm, name, tmp_path):
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert (record["algorithm"], record["benchmark"], record["status"]) == (algorithm, name, "complete")
     assert record["test"]["mean"][1] > 1.5 / record["protocol"]["ways"]
-    assert main(["evaluate", "out", "--ways", "4", "--threads", "1", "--tasks", "4"]) == 0
+    assert main(["evaluate", "out", "--ways", "4", "--queries", "5", "--threads", "1", "--tasks", "4"]) == 0
 
 
 @pytest.mark.usefixtures("registered")

@@ -103,7 +103,7 @@ def test_from_a_folder_to_a_row(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert record["protocol"]["split"].startswith("seed0/")
     assert record["protocol"]["image_size"] == 28
     assert record["test"]["mean"][1] > 0.5, "bars are told apart"
-    assert main(["evaluate", "out", "--shots", "2", "--tasks", "4", "--threads", "1"]) == 0
+    assert main(["evaluate", "out", "--shots", "2", "--queries", "3", "--tasks", "4", "--threads", "1"]) == 0
     shutil.copy(ROOT / "results" / "published.yaml", here / "results")
     assert main(["report"]) == 0
     assert "| protonet | mine-3w1s |" in (here / "results" / "leaderboard.md").read_text()
