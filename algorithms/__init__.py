@@ -1,5 +1,6 @@
 """The meta-learner core. It knows neither images nor robots. Start reading at `algorithms.learner`."""
 
+from algorithms.foreign import FromModule
 from algorithms.learner import Batch, Learner, LearnerSettings, adapt, finite
 from algorithms.learners.anil import ANIL
 from algorithms.learners.maml import MAML
@@ -31,6 +32,7 @@ __all__ = [
     "CannotCompile",
     "Categorical",
     "Diverged",
+    "FromModule",
     "Gaussian",
     "GradientOuter",
     "Learner",

@@ -189,7 +189,10 @@ class Learner(nn.Module):
         fast = self._ruled({k: v for k, v in fast.items() if k not in statistics}, support.read)
         with forward_pass() as seen:
             self.network.features(fast, support.given.x)
-        for name, [moments] in seen.statistics.items():
+        for name, passes in seen.statistics.items():
+            if len(passes) > 1:
+                raise ValueError(f"batch norm {name} runs {len(passes)} times a pass: norm 'support' needs one batch")
+            [moments] = passes
             fast |= {f"body.{name}mean": moments.mean, f"body.{name}var": moments.biased}
         return fast
 

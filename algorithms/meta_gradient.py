@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from algorithms.learner import Batch, Learner, check_labels, fold, gradients
-from algorithms.network import BatchNorm, current_pass, forward_pass
+from algorithms.network import BatchNorm, Moments, current_pass, forward_pass
 from algorithms.ops.compiled import Chunk, CompiledChunk
 from algorithms.streams import generator
 
@@ -156,7 +156,7 @@ def chunk_outputs(objective: Objective) -> Chunk:
         correct = torch.full_like(losses, torch.nan)
         if query.ways:
             correct = (outputs.argmax(-1) == query.y).to(losses.dtype).mean(1)
-        layers = [seen.statistics[name] for name in _norms(learner)] if seen.statistics else []
+        layers = [seen.statistics.get(n.name) or [_kept(n)] for n in _norms(learner)] if seen.statistics else []
         moments = [
             torch.cat(of).mean(0) for layer in layers for of in ([m.mean for m in layer], [m.var for m in layer])
         ]
@@ -169,13 +169,18 @@ def _unflatten(learner: Learner, flat: list[Tensor]) -> MetaGradient:
     n = len(learner.learned())
     moments = flat[n + 2 :]
     pairs = zip(moments[::2], moments[1::2], strict=True)
-    statistics = dict(zip(_norms(learner), pairs, strict=True)) if moments else {}
+    statistics = dict(zip((n.name for n in _norms(learner)), pairs, strict=True)) if moments else {}
     return MetaGradient(flat[:n], flat[n], flat[n + 1], statistics)
 
 
-def _norms(learner: Learner) -> list[str]:
+def _norms(learner: Learner) -> list[BatchNorm]:
     """Batch-norm layers in the order of definition, which need not be the order in which they run."""
-    return [module.name for module in learner.modules() if isinstance(module, BatchNorm)]
+    return [module for module in learner.modules() if isinstance(module, BatchNorm)]
+
+
+def _kept(norm: BatchNorm) -> Moments:
+    """The averages of a layer that did not run: towards themselves they do not move."""
+    return Moments(norm.mean.unsqueeze(0), norm.var.unsqueeze(0), 1)
 
 
 def _total(parts: Sequence[MetaGradient]) -> MetaGradient:

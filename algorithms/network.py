@@ -7,6 +7,7 @@ task axis is 1 is shared by all tasks.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from algorithms.likelihood import Likelihood
 from algorithms.ops.normalise import normalise
+from algorithms.ops.stateful import refuse_stateful
 
 Params = dict[str, Tensor]
 """Parameter overrides φ: name -> (T, *shape), or (1, *shape) where shared by all tasks."""
@@ -71,17 +73,33 @@ class Body(Protocol):
         ...
 
 
+def is_body(module: nn.Module) -> bool:
+    """Whether a module is a `Body`, whose forward takes parameters and input, and not a plain one of torch's."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    needed = sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    return needed == 2 and isinstance(getattr(module, "features", None), int)
+
+
 class Network(nn.Module):
     """p(y | x): a body, a linear head with `outputs` rows, and a likelihood.
 
     Args:
-        body: a module that is also a `Body`.
+        body: a module that is also a `Body`; of a plain one `algorithms.foreign.FromModule` makes one.
         outputs: K classes, or A action dimensions.
         likelihood: what the head's outputs parametrise.
+
+    Raises:
+        ValueError: the body is none, or holds layers that keep a state or draw numbers, as torch's own do.
     """
 
     def __init__(self, body: nn.Module, outputs: int, likelihood: Likelihood) -> None:
         super().__init__()
+        refuse_stateful(body)
+        if not is_body(body):
+            raise ValueError(
+                f"a {type(body).__name__} is no body, which has forward(fast, x) and a number of features; "
+                "FromModule(module, shape) makes one of a plain module"
+            )
         self.body = body
         self.width = int(body.features)  # type: ignore[arg-type]
         self.head = nn.Linear(self.width, outputs)
@@ -149,6 +167,8 @@ class BatchNorm(nn.Module):
     """
 
     eps = 1e-5
+    mean: Tensor
+    var: Tensor
 
     def __init__(self, name: str, channels: int) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms import ANIL, MAML, Batch, Learner
+from algorithms import ANIL, MAML, Batch, FromModule, Learner
 from algorithms.learners.protonet import ProtoNet, class_means
 from algorithms.meta_gradient import MetaGradient
 from algorithms.network import BatchNorm, Network, Params
@@ -26,6 +26,7 @@ from tests.support.checks import (
     assert_same_meta_gradient,
     assert_statistics_are_torchs,
 )
+from tests.support.modules import assert_a_module_learns_as_the_body
 from tests.support.plants import Plant, altered_step
 from tests.support.reference import plain
 from tests.support.small import images, learner
@@ -77,6 +78,11 @@ def statistics() -> None:
     rule = learner("protonet", "resnet12")
     model, _ = plain(rule.network)
     assert_statistics_are_torchs(rule, model, images(1, 2, "resnet12"), images(1, 2, "resnet12", seed=1))
+
+
+def plain_module(kind: str) -> Check:
+    batches = images(2, 2, "conv4"), images(2, 2, "conv4", seed=1)
+    return lambda: assert_a_module_learns_as_the_body(learner(kind, "conv4"), *batches, 1)
 
 
 # What is broken -----------------------------------------------------------------------------------------------
@@ -164,6 +170,27 @@ def constant_svm(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("algorithms.learners.metaoptnet.crammer_singer", lambda *a, **k: crammer_singer(*a, **k).detach())
 
 
+def module_of_all_tasks(patch: pytest.MonkeyPatch) -> None:
+    """A plain module that sees all tasks as one batch, so that statistics leak from one to the others."""
+    forward = FromModule.forward
+
+    def pooled(self: FromModule, fast: Params, x: Tensor) -> Tensor:
+        mine = {name: p[:1] for name, p in fast.items()}
+        return forward(self, mine, x.flatten(0, 1).unsqueeze(0)).unflatten(1, x.shape[:2])[0]
+
+    patch.setattr(FromModule, "forward", pooled)
+
+
+def module_keeps_a_weight(patch: pytest.MonkeyPatch) -> None:
+    """A plain module that reads one of its weights past the adaptation."""
+    of_task = FromModule._of_task
+
+    def kept(self: FromModule, own: Params, x: Tensor) -> Tensor:
+        return of_task(self, own | {"module.0.weight": self.module.get_parameter("0.weight").unsqueeze(0)}, x)
+
+    patch.setattr(FromModule, "_of_task", kept)
+
+
 CASES: list[tuple[str, Plant, Check]] = [
     ("inner step uphill / torch SGD", SIGN_FLIPPED, descent),
     ("inner step uphill / learn2learn", SIGN_FLIPPED, learn2learn),
@@ -187,6 +214,8 @@ CASES: list[tuple[str, Plant, Check]] = [
     ("statistics over all tasks / loop", statistics_over_tasks, same("protonet")),
     ("statistics of another layer / torch", statistics_of_the_next_layer, statistics),
     ("ANIL adapts the body / head only", anil_adapts_the_body, only_the_head),
+    ("plain module sees all tasks / the body built in", module_of_all_tasks, plain_module("protonet")),
+    ("plain module keeps a weight / the body built in", module_keeps_a_weight, plain_module("maml")),
     ("φ updated in place / side effects", update_in_place, no_side_effect),
 ]
 
