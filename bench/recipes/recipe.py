@@ -20,6 +20,7 @@ from bench.recipes.variants import CONTROL, FEW_SHOT, Fields, settings_of
 
 LAKE_RUNS = 20
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks
+BACKBONES = ("conv4", "conv4-strided", "mlp", "resnet12", "resnet18")
 MOST_UPDATES = 100  # that a record holds, none included
 
 
@@ -159,10 +160,11 @@ class FewShotRecipe(Recipe):
     """How training images are altered: not at all; as MetaOptNet's (crop, jitter, flip); or by all of these and
     rotation, perspective, blur and erasing (`vision.augment`)."""
 
-    backbone: Literal["conv4-strided", "conv4", "mlp", "resnet12"] = "conv4"
-    """Body: conv4 halves by max-pooling, conv4-strided by stride 2."""
+    backbone: str = "conv4"
+    """Body: conv4 (halves by max-pooling), conv4-strided (by stride 2), mlp, resnet12, torchvision's resnet18, or a
+    torch.nn.Module of one's own, e.g. module:my_package.Net."""
     width: int = 64
-    """Filters a layer of conv4."""
+    """Filters a layer of conv4; of a module of one's own, if its constructor asks for it."""
     norm: Literal["transductive", "running", "support"] = "transductive"
     """Whose statistics batch normalisation uses at evaluation."""
 
@@ -188,6 +190,9 @@ class FewShotRecipe(Recipe):
         self.at_least({"width": 1})
         super().check()
         self.below({"weight_decay": math.inf, "clip": math.inf, "smoothing": 1.0})
+        if self.backbone not in BACKBONES and not REFERENCE.fullmatch(str(self.backbone)):
+            known = f"{', '.join(BACKBONES)}, or a class of your own as module:my_package.Net"
+            raise RecipeError(f"{self.name}: backbone is {self.backbone!r}; choose one of {known}")
         if self.lake_runs and (self.dataset, self.ways, self.shots) != ("omniglot", 20, 1):
             raise RecipeError(f"{self.name}: Lake's runs are of Omniglot with 20 ways and 1 shot: omniglot-lake-20w1s")
         starts, factors = ([pair[i] for pair in self.lr_factors] for i in (0, 1))

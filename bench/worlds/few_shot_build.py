@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
 import torch
 from torch import nn
 
-from algorithms import LEARNERS, Categorical, GradientOuter, Learner, Network
+from algorithms import LEARNERS, Categorical, FromModule, GradientOuter, Learner, Network
 from algorithms.meta_gradient import tasks_at_once
+from algorithms.network import is_body
+from algorithms.ops.stateful import refuse_stateful
+from algorithms.references import CannotLoad, is_reference
 from bench.recipes.recipe import FewShotRecipe, RecipeError
 from bench.recipes.variants import FEW_SHOT as VARIANTS
 from bench.worlds.built import TEST_SEED, Built, selection, settings_in
@@ -19,6 +23,7 @@ from vision.augment import AUGMENTATIONS
 from vision.data.source import Dataset
 from vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
 from vision.models.backbones import MLP, Conv4, ResNet12
+from vision.models.plain import own, resnet18
 from vision.suite import FewShot
 
 FIRST_LAYER_BYTES = 64 * 4
@@ -54,18 +59,19 @@ def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
 
         episodes["test"] = FixedEpisodes(lake_runs(place.root))
     suite = FewShot(episodes, processes.device, AUGMENTATIONS[recipe.augment])
-    if compile and recipe.backbone == "resnet12":
-        raise RecipeError("--compile cannot carry DropBlock's random draws; run resnet12 without it")
+    if compile and recipe.backbone not in ("conv4", "conv4-strided", "mlp"):
+        why = "DropBlock's random draws" if recipe.backbone == "resnet12" else "a plain module's loop over tasks"
+        raise RecipeError(f"--compile cannot carry {why}; run {recipe.backbone} without it")
     learner = make_learner(recipe, seed, channels, size).to(processes.device)
     outer = make_outer(recipe, learner, seed, place)
     pixels = test.ways * (test.shots + test.queries) * size * size
     fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
     fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
     least = workers.threads if workers.device == "cpu" else 1
-    return Built(suite, learner, outer, protocol(recipe, dataset), max(least, min(fit, fast)))
+    return Built(suite, learner, outer, protocol(recipe, dataset, learner.network.body), max(least, min(fit, fast)))
 
 
-def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
+def protocol(recipe: FewShotRecipe, dataset: Dataset, body: nn.Module) -> dict[str, Any]:
     """What two accuracies must agree on before they can be compared."""
     images = dataset.images
     return {
@@ -83,7 +89,7 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
         "rotations_train": "train" in recipe.rotations,
         "rotations_test": "test" in recipe.rotations,
         "image_size": int(images.images.shape[-1]),
-        "backbone": recipe.backbone if "conv4" not in recipe.backbone else f"{recipe.backbone}-{recipe.width}",
+        "backbone": backbone_name(recipe, body),
         "norm": recipe.norm,
         "train_steps": recipe.inner_steps,
         "test_steps": recipe.test_steps,
@@ -97,13 +103,35 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def backbone_name(recipe: FewShotRecipe, body: nn.Module) -> str:
+    """What ran: conv4 by its width, a class of one's own by what it holds, since its source may change."""
+    if recipe.backbone.startswith("conv4"):
+        return f"{recipe.backbone}-{recipe.width}"
+    if not is_reference(recipe.backbone):
+        return recipe.backbone
+    shapes = "".join(f"{name} {tuple(t.shape)}\n" for name, t in body.state_dict().items())
+    return f"{recipe.backbone}#{hashlib.sha256(shapes.encode()).hexdigest()[:8]}"
+
+
 def make_body(recipe: FewShotRecipe, channels: int, size: int) -> nn.Module:
     """The recipe's backbone for images (channels, size, size)."""
     if recipe.backbone == "mlp":
         return MLP(channels, size)
     if recipe.backbone == "resnet12":
         return ResNet12(channels, size)
-    return Conv4(channels, size, recipe.width, pool=recipe.backbone == "conv4")
+    if recipe.backbone.startswith("conv4"):
+        return Conv4(channels, size, recipe.width, pool=recipe.backbone == "conv4")
+    try:
+        named = recipe.backbone == "resnet18"
+        made = resnet18(channels) if named else own(recipe.backbone, channels, size, recipe.width)
+        if not is_body(made):
+            return FromModule(made, (channels, size, size))
+        refuse_stateful(made)
+        return made
+    except CannotLoad:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: --backbone {recipe.backbone}: {error}") from error
 
 
 def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int) -> Learner:

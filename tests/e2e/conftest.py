@@ -93,12 +93,12 @@ class Warm:
         request = {"argv": words, "env": dict(env or {}), "output": str(output), "largest": largest, "call": call}
         return Fork(self, self.ask(request)["pid"], output)
 
-    def start_ranks(self, world: int, *argv: object, call: tuple[str, str] | None = None) -> list[Fork]:
-        """Start the processes that torchrun would."""
+    def start_ranks(self, world: int, *argv: object, call: tuple[str, str] | None = None, **env: str) -> list[Fork]:
+        """Start the processes that torchrun would, with more in their environment."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} | env
         ranks = [shared | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(world)]
         return [self.start(*argv, env=env, call=call) for env in ranks]
 

@@ -75,7 +75,9 @@ def test_the_protocol_has_every_field_that_a_published_number_is_compared_in(bui
     assert len(protocol["data_digest"]) == 64
     assert (protocol["test_tasks"], protocol["episodes"]) == (RECIPE.test_tasks, "drawn")
     lake = protocol_of(
-        dataclasses.replace(RECIPE, lake_runs=True), DATASETS["glyphs"].load(tmp_path, "alphabets", cache=tmp_path)
+        dataclasses.replace(RECIPE, lake_runs=True),
+        DATASETS["glyphs"].load(tmp_path, "alphabets", cache=tmp_path),
+        built.learner.network.body,
     )
     assert (lake["test_tasks"], lake["episodes"]) == (20, "lake-runs")
 
