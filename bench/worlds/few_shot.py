@@ -57,8 +57,7 @@ class FewShotWorld(World[FewShotRecipe]):
         if (ways, shots) == (recipe.ways, recipe.shots):
             return recipe
         benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{ways}w{shots}s"
-        own, other = (self.resolve(recipe.algorithm, name, "paper").queries for name in (recipe.benchmark, benchmark))
-        queries = other if recipe.queries == own else recipe.queries  # asked for by a flag, they stay
+        queries = self.resolve(recipe.algorithm, benchmark, "paper").queries
         return dataclasses.replace(recipe, benchmark=benchmark, ways=ways, shots=shots, queries=queries)
 
     def quick(self, plain: FewShotRecipe, iterations: int) -> Fields:

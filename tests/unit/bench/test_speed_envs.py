@@ -183,7 +183,6 @@ def test_the_record_is_a_table_and_a_profile() -> None:
 def test_a_filed_record_is_on_the_leaderboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench.speed.command, "ENVS_WORKLOADS", {"iteration": Fake()})
-    monkeypatch.setattr(bench.speed.command, "RESULTS", tmp_path / "results" / "records")
     assert main(["bench", "envs", "--threads", "1", "--rounds", "2", "--publish"]) == 0
     (filed,) = (tmp_path / "results" / "records").iterdir()
     assert filed.name.startswith("speed_envs_cpu") and filed.name.endswith("_1-threads.json")
