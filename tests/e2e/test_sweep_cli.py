@@ -167,7 +167,6 @@ def test_a_cost_is_estimated_here(capsys: pytest.CaptureFixture[str]) -> None:
         (["flag.txt"], "flag.txt, line 1: maml omniglot-5w1s --widht 3: its flags cannot be read\n"),
         (["out.txt"], "out.txt, line 1: maml omniglot-5w1s: --out is for the whole sweep; --seeds names seeds\n"),
         (["binary.txt"], "binary.txt cannot be read: 'utf-8' codec"),
-        (["paper"], "results/published.yaml: not readable: "),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
