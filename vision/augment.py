@@ -92,11 +92,14 @@ class Strong:
         )
 
     def __call__(self, x: Tensor, seed: int, episode: int, part: int) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] of one episode -> the same shape; `part` tells support from query."""
+        """Images (N, C, H, W) in [0, 1] of one episode -> the same shape; `part` tells support from query.
+
+        Image by image, so on the CPU whatever device they are on.
+        """
         # The transforms know the global generator alone; the scope gives it back as it was.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(stream(seed, episode, part))  # and not CUDA's, which it leaves alone
-            return torch.stack([self.transform(image) for image in x]).clamp(0, 1)
+            return torch.stack([self.transform(image) for image in x.cpu()]).clamp(0, 1).to(x.device)
 
 
 AUGMENTATIONS: dict[str, Augmentation | None] = {"none": None, "metaoptnet": Augment(), "strong": Strong()}

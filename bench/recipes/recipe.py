@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, Self, TypeVar
 
 import tyro
@@ -367,7 +368,13 @@ def foreign(fields: Mapping[str, Any]) -> str:
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """That there is no such name, and the nearest that there is."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, 1, 0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    known = tuple(sorted(known))
+    near = _nearest(name.lower(), known)
+    hint = f"; did you mean {near!r}?" if near else "."
     return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"
+
+
+@lru_cache  # a long history asks for the same lost name at each of its records
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    """The name most like it; empty where none is."""
+    return next(iter(difflib.get_close_matches(name, known, 1, 0.4)), "")

@@ -72,9 +72,8 @@ def test_a_finished_run_asked_for_again_is_the_same_record(trained):
     before, weights = record_of(trained), (trained / "checkpoint.pt").read_bytes()
     assert main(["run", "protonet", "glyphs-5w1s", *TINY, "--train-ways", "6", "--out", str(trained)]) == 0
     after = record_of(trained)
-    assert before.pop("checksum") != after.pop("checksum")
-    assert before.pop("provenance") != after.pop("provenance")
-    assert after == before
+    anew = ("provenance", "checksum")  # it may say when and where
+    assert {k: v for k, v in after.items() if k not in anew} == {k: v for k, v in before.items() if k not in anew}
     assert (trained / "checkpoint.pt").read_bytes() == weights
 
 
