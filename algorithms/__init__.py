@@ -1,19 +1,19 @@
 """The meta-learner core. It knows neither images nor robots. Start reading at `algorithms.learner`."""
 
-from algorithms.foreign import FromModule
-from algorithms.learner import Batch, Learner, LearnerSettings, adapt, finite
-from algorithms.learners.anil import ANIL
-from algorithms.learners.maml import MAML
-from algorithms.learners.meta_sgd import MetaSGD
-from algorithms.learners.metaoptnet import MetaOptNet
-from algorithms.learners.protonet import ProtoNet
-from algorithms.likelihood import Categorical, Gaussian, Likelihood
-from algorithms.meta_gradient import Workers, meta_gradient
-from algorithms.network import Network, Params, forward_pass
-from algorithms.ops.compiled import CannotCompile
-from algorithms.outer.gradient import Diverged, GradientOuter, Outer, cross_entropy
-from algorithms.outer.proximal import ProximalOuter
-from algorithms.outer.trust_region import TrustRegionOuter
+from metabench.algorithms.foreign import FromModule
+from metabench.algorithms.learner import Batch, Learner, LearnerSettings, adapt, finite
+from metabench.algorithms.learners.anil import ANIL
+from metabench.algorithms.learners.maml import MAML
+from metabench.algorithms.learners.meta_sgd import MetaSGD
+from metabench.algorithms.learners.metaoptnet import MetaOptNet
+from metabench.algorithms.learners.protonet import ProtoNet
+from metabench.algorithms.likelihood import Categorical, Gaussian, Likelihood
+from metabench.algorithms.meta_gradient import Workers, meta_gradient
+from metabench.algorithms.network import Network, Params, forward_pass
+from metabench.algorithms.ops.compiled import CannotCompile
+from metabench.algorithms.outer.gradient import Diverged, GradientOuter, Outer, cross_entropy
+from metabench.algorithms.outer.proximal import ProximalOuter
+from metabench.algorithms.outer.trust_region import TrustRegionOuter
 
 LEARNERS: dict[str, type[Learner]] = {
     "maml": MAML,

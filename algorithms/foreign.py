@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from algorithms.network import BatchNorm, Moments, Params, current_pass, forward_pass
-from algorithms.ops.stateful import DROPOUTS, NORMS, refuse_stateful, watched
+from metabench.algorithms.network import BatchNorm, Moments, Params, current_pass, forward_pass
+from metabench.algorithms.ops.stateful import DROPOUTS, NORMS, refuse_stateful, watched
 
 EXAMPLES = 3
 """In the batch that a module is tried out on."""

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from algorithms.network import Network, Params, forward_pass, full_precision
+from metabench.algorithms.network import Network, Params, forward_pass, full_precision
 
 NORMS = ("transductive", "running", "support")
 

@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, check_labels, fold, gradients
-from algorithms.network import BatchNorm, Moments, current_pass, forward_pass
-from algorithms.ops.compiled import Chunk, CompiledChunk
-from algorithms.streams import generator
+from metabench.algorithms.learner import Batch, Learner, check_labels, fold, gradients
+from metabench.algorithms.network import BatchNorm, Moments, current_pass, forward_pass
+from metabench.algorithms.ops.compiled import Chunk, CompiledChunk
+from metabench.algorithms.streams import generator
 
 Objective = Callable[[Tensor, Batch], Tensor]
 """Outputs (T, N, ...) and the query they answer -> loss per task, (T,)."""

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.likelihood import Likelihood
-from algorithms.ops.normalise import normalise
-from algorithms.ops.stateful import refuse_stateful
+from metabench.algorithms.likelihood import Likelihood
+from metabench.algorithms.ops.normalise import normalise
+from metabench.algorithms.ops.stateful import refuse_stateful
 
 Params = dict[str, Tensor]
 """Parameter overrides φ: name -> (T, *shape), or (1, *shape) where shared by all tasks."""

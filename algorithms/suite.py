@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, partway
-from algorithms.network import Params
+from metabench.algorithms.learner import Batch, Learner, partway
+from metabench.algorithms.network import Params
 
 Scorer = Callable[[Params, int], Tensor]
 """φ after so many updates, and their number -> score of each task, (T,)."""

@@ -1,6 +1,6 @@
 """Several processes as one: each takes its share of the tasks, and sums are over all of them.
 
-Started by ``torchrun --nproc-per-node=N -m bench run …``; without torchrun there is one process.
+Started by ``torchrun --nproc-per-node=N -m metabench run …``; without torchrun there is one process.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from algorithms.outer.gradient import Diverged
-from bench.recipes.recipe import RecipeError
+from metabench.algorithms.outer.gradient import Diverged
+from metabench.bench.recipes.recipe import RecipeError
 
 Item = TypeVar("Item")
 

@@ -1,6 +1,6 @@
 """Task distributions of control, behind the same interface as few-shot images.
 
-    from envs import ENVIRONMENTS, Simulator
+    from metabench.envs import ENVIRONMENTS, Simulator
 
     spec = ENVIRONMENTS["cheetah-vel"]
     simulator = Simulator(spec, spec.tasks.sample(20, seed=0), rollouts=20)
@@ -15,22 +15,22 @@ import re
 from typing import Any
 
 # isort: off
-import envs.opengl  # noqa: F401 - before anything else imports MuJoCo
+import metabench.envs.opengl  # noqa: F401 - before anything else imports MuJoCo
 
 # isort: on
-from envs.environment import Environment, Step
-from envs.navigation import CORNERS, Navigation
-from envs.own import OwnEnvironment
-from envs.registration import MetaEnv, MetaVectorEnv, gymnasium_id, register_all
-from envs.robots.ant import WHOLE, AntDirection, AntForwardBackward, AntGoal, AntVelocity
-from envs.robots.half_cheetah import CheetahDirection, CheetahVelocity
-from envs.robots.humanoid import HumanoidDirection
-from envs.robots.locomotion import Noise
-from envs.robots.random_parameters import HopperParameters, WalkerParameters
-from envs.simulator import Simulator
-from envs.spec import Spec
-from envs.tasks import Distribution, TaskError, Tasks, split
-from envs.variables import Arc, Choice, Uniform
+from metabench.envs.environment import Environment, Step
+from metabench.envs.navigation import CORNERS, Navigation
+from metabench.envs.own import OwnEnvironment
+from metabench.envs.registration import MetaEnv, MetaVectorEnv, gymnasium_id, register_all
+from metabench.envs.robots.ant import WHOLE, AntDirection, AntForwardBackward, AntGoal, AntVelocity
+from metabench.envs.robots.half_cheetah import CheetahDirection, CheetahVelocity
+from metabench.envs.robots.humanoid import HumanoidDirection
+from metabench.envs.robots.locomotion import Noise
+from metabench.envs.robots.random_parameters import HopperParameters, WalkerParameters
+from metabench.envs.simulator import Simulator
+from metabench.envs.spec import Spec
+from metabench.envs.tasks import Distribution, TaskError, Tasks, split
+from metabench.envs.variables import Arc, Choice, Uniform
 
 __all__ = [
     "ENVIRONMENTS",

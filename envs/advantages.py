@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.variables import Bools, Floats
+from metabench.envs.variables import Bools, Floats
 
 REGULARISER = 1e-5
 """Of the baseline's least squares, as in rllab."""

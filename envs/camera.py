@@ -11,11 +11,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.navigation import Plane
-from envs.opengl import CannotDraw, context_kind
-from envs.robots.physics import Physics
-from envs.simulator import Simulator
-from envs.variables import Floats
+from metabench.envs.navigation import Plane
+from metabench.envs.opengl import CannotDraw, context_kind
+from metabench.envs.robots.physics import Physics
+from metabench.envs.simulator import Simulator
+from metabench.envs.variables import Floats
 
 Picture = NDArray[np.uint8]
 DISTANCE = 3.5

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import ArrayLike, NDArray
 
-from envs.variables import Bools, Floats
+from metabench.envs.variables import Bools, Floats
 
 Tasks = dict[str, NDArray[Any]]
 """T tasks: a dictionary of arrays, one a variable, each (T, ...)."""

@@ -32,9 +32,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.spec import Spec, State
-from envs.tasks import Distribution
-from envs.variables import Bools, Floats, Uniform, Variable
+from metabench.envs.spec import Spec, State
+from metabench.envs.tasks import Distribution
+from metabench.envs.variables import Bools, Floats, Uniform, Variable
 
 SQUARE = Uniform("goal", -0.5, 0.5, 2)
 NEAR = 0.01

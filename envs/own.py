@@ -32,9 +32,9 @@ from gymnasium.spaces import Box
 from gymnasium.vector import SyncVectorEnv
 from numpy.typing import ArrayLike, NDArray
 
-from algorithms.references import load
-from envs.environment import Step, Tasks
-from envs.variables import Floats
+from metabench.algorithms.references import load
+from metabench.envs.environment import Step, Tasks
+from metabench.envs.variables import Floats
 
 TASK = "task"
 """Name of the one variable that holds the tasks, whatever they are."""

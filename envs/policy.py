@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from algorithms.network import linear
+from metabench.algorithms.network import linear
 
 ACTIVATIONS = {"relu": nn.functional.relu, "tanh": nn.functional.tanh}
 

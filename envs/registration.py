@@ -19,12 +19,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from envs.camera import Photographer, Picture
-from envs.robots.locomotion import Locomotion
-from envs.simulator import Simulator
-from envs.spec import Spec
-from envs.tasks import split
-from envs.variables import Bools, Floats
+from metabench.envs.camera import Photographer, Picture
+from metabench.envs.robots.locomotion import Locomotion
+from metabench.envs.simulator import Simulator
+from metabench.envs.spec import Spec
+from metabench.envs.tasks import split
+from metabench.envs.variables import Bools, Floats
 
 Task = Mapping[str, ArrayLike]
 SEEDS = 2**31
@@ -43,15 +43,15 @@ def register_all(environments: Mapping[str, Spec]) -> None:
         gymnasium.register(
             gymnasium_id(name),
             max_episode_steps=spec.horizon,
-            entry_point="envs.registration:MetaEnv",
-            vector_entry_point="envs.registration:MetaVectorEnv",
+            entry_point="metabench.envs.registration:MetaEnv",
+            vector_entry_point="metabench.envs.registration:MetaVectorEnv",
             kwargs={"environment": name},
         )
 
 
 def spec_of(environment: str | Spec) -> Spec:
     """The variant of that name."""
-    from envs import ENVIRONMENTS
+    from metabench.envs import ENVIRONMENTS
 
     spec = ENVIRONMENTS[environment] if isinstance(environment, str) else environment
     assert isinstance(spec, Spec), "an environment of one's own is Gymnasium's already"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algorithms.learner import Learner, partway
-from algorithms.network import Params
-from envs.camera import Camera, Picture
-from envs.opengl import CannotDraw
-from envs.robots.physics import Physics
-from envs.simulator import Simulator
-from envs.suite import Control, Tasks
+from metabench.algorithms.learner import Learner, partway
+from metabench.algorithms.network import Params
+from metabench.envs.camera import Camera, Picture
+from metabench.envs.opengl import CannotDraw
+from metabench.envs.robots.physics import Physics
+from metabench.envs.simulator import Simulator
+from metabench.envs.suite import Control, Tasks
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from algorithms.learner import Learner
-from algorithms.network import Params
-from algorithms.outer.gradient import Diverged
-from envs.advantages import advantages, baseline_features, discounted, fit, normalised
-from envs.environment import Episodes
-from envs.variables import Bools, Floats
+from metabench.algorithms.learner import Learner
+from metabench.algorithms.network import Params
+from metabench.algorithms.outer.gradient import Diverged
+from metabench.envs.advantages import advantages, baseline_features, discounted, fit, normalised
+from metabench.envs.environment import Episodes
+from metabench.envs.variables import Bools, Floats
 
 LOG_2PI = math.log(2 * math.pi)
 

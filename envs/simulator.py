@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from envs.environment import Step as Step
-from envs.variables import Floats
+from metabench.envs.environment import Step as Step
+from metabench.envs.variables import Floats
 
 if TYPE_CHECKING:
-    from envs.spec import Spec
+    from metabench.envs.spec import Spec
 
 
 class Simulator:

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from envs.simulator import Simulator
-from envs.tasks import Distribution, Tasks
-from envs.variables import Bools, Floats
+from metabench.envs.simulator import Simulator
+from metabench.envs.tasks import Distribution, Tasks
+from metabench.envs.variables import Bools, Floats
 
 State = Mapping[str, Floats]
 

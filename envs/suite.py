@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner
-from algorithms.network import Params
-from envs.environment import Environment, Episodes
-from envs.environment import Tasks as Variables
-from envs.rollouts import Rollouts, roll_out, weigh
+from metabench.algorithms.learner import Batch, Learner
+from metabench.algorithms.network import Params
+from metabench.envs.environment import Environment, Episodes
+from metabench.envs.environment import Tasks as Variables
+from metabench.envs.rollouts import Rollouts, roll_out, weigh
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.variables import Bools, Floats, Variable
+from metabench.envs.variables import Bools, Floats, Variable
 
 Tasks = dict[str, Floats]
 

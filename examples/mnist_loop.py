@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from algorithms import MAML, Categorical, Network, adapt, cross_entropy
-from vision.data.source import Dataset
-from vision.models.backbones import Conv4
+from metabench.algorithms import MAML, Categorical, Network, adapt, cross_entropy
+from metabench.vision.data.source import Dataset
+from metabench.vision.models.backbones import Conv4
 
 
 def digits(each: int = 30, seed: int = 0) -> list[tuple[Image.Image, int]]:

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from bench.cli.main import main
+from metabench.bench.cli.main import main
 
 
 class Puck(gymnasium.Env[np.ndarray, np.ndarray]):

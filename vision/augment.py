@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
-from algorithms.streams import generator, stream
+from metabench.algorithms.streams import generator, stream
 
 
 class Augmentation(Protocol):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from algorithms.learner import Batch
-from vision.data.source import ALL, DataError, Dataset
+from metabench.algorithms.learner import Batch
+from metabench.vision.data.source import ALL, DataError, Dataset
 
 if TYPE_CHECKING:
-    from vision.data.omniglot import Runs
+    from metabench.vision.data.omniglot import Runs
 
 STREAMS = {ALL: 0, "train": 1, "val": 2, "test": 3}
 """Split -> its number among the random streams of a seed; any other split has that of "all"."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, check_labels, finite
-from algorithms.network import Params
-from vision.augment import Augmentation
-from vision.episodes import Drawn
+from metabench.algorithms.learner import Batch, Learner, check_labels, finite
+from metabench.algorithms.network import Params
+from metabench.vision.augment import Augmentation
+from metabench.vision.episodes import Drawn
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ the body alone. Only the head changes, so the body embeds a support once for all
 
 from __future__ import annotations
 
-from algorithms.learners.maml import MAML
+from metabench.algorithms.learners.maml import MAML
 
 
 class ANIL(MAML):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from algorithms.learner import Batch, Learner, LearnerSettings, gradient_step, per_task
-from algorithms.network import Params
+from metabench.algorithms.learner import Batch, Learner, LearnerSettings, gradient_step, per_task
+from metabench.algorithms.network import Params
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from algorithms.learner import Batch, Learner, gradient_step, per_task
-from algorithms.learners.maml import GradientSettings
-from algorithms.network import Network, Params
+from metabench.algorithms.learner import Batch, Learner, gradient_step, per_task
+from metabench.algorithms.learners.maml import GradientSettings
+from metabench.algorithms.network import Network, Params
 
 
 class MetaSGD(Learner):

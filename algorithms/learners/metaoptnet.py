@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from algorithms.learner import Batch, Learner, LearnerSettings
-from algorithms.network import Network, Params
-from algorithms.ops.convex import crammer_singer, one_hot, ridge
+from metabench.algorithms.learner import Batch, Learner, LearnerSettings
+from metabench.algorithms.network import Network, Params
+from metabench.algorithms.ops.convex import crammer_singer, one_hot, ridge
 
 HEADS = ("svm", "ridge")
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from algorithms.learner import Batch, Learner, LearnerSettings
-from algorithms.likelihood import Gaussian
-from algorithms.network import Network, Params
+from metabench.algorithms.learner import Batch, Learner, LearnerSettings
+from metabench.algorithms.likelihood import Gaussian
+from metabench.algorithms.network import Network, Params
 
 
 @dataclass(frozen=True)

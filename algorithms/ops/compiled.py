@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from algorithms.learner import Batch, Learner
+from metabench.algorithms.learner import Batch, Learner
 
 Chunk = Callable[[Learner, Sequence[Batch], Batch], list[Tensor]]
 """(learner, supports, query) -> flat outputs, starting with the gradients."""

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner
-from algorithms.meta_gradient import Workers, chunk_outputs, meta_gradient, tasks_at_once
-from algorithms.ops.compiled import CompiledChunk
-from algorithms.streams import step_stream
+from metabench.algorithms.learner import Batch, Learner
+from metabench.algorithms.meta_gradient import Workers, chunk_outputs, meta_gradient, tasks_at_once
+from metabench.algorithms.ops.compiled import CompiledChunk
+from metabench.algorithms.streams import step_stream
 
 AllReduce = Callable[[Tensor], None]
 """Sums a tensor over all processes, in place."""

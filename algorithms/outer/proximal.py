@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, gradients, trajectory
-from algorithms.meta_gradient import Workers
-from algorithms.outer.gradient import AllReduce, Diverged, descend
-from algorithms.outer.surrogate import MetaBatch, Piece, assign, flatten, gaussian, surrogate, unflatten
+from metabench.algorithms.learner import Batch, Learner, gradients, trajectory
+from metabench.algorithms.meta_gradient import Workers
+from metabench.algorithms.outer.gradient import AllReduce, Diverged, descend
+from metabench.algorithms.outer.surrogate import MetaBatch, Piece, assign, flatten, gaussian, surrogate, unflatten
 
 
 class ProximalOuter:

@@ -14,10 +14,10 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from algorithms.learner import Batch, Learner
-from algorithms.likelihood import Gaussian
-from algorithms.meta_gradient import Workers
-from algorithms.outer.gradient import AllReduce
+from metabench.algorithms.learner import Batch, Learner
+from metabench.algorithms.likelihood import Gaussian
+from metabench.algorithms.meta_gradient import Workers
+from metabench.algorithms.outer.gradient import AllReduce
 
 Out = TypeVar("Out")
 

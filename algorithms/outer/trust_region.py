@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner, adapt, gradients
-from algorithms.meta_gradient import Workers
-from algorithms.outer.gradient import AllReduce, Diverged
-from algorithms.outer.surrogate import MetaBatch, Piece, assign, flatten, gaussian, surrogate, unflatten
+from metabench.algorithms.learner import Batch, Learner, adapt, gradients
+from metabench.algorithms.meta_gradient import Workers
+from metabench.algorithms.outer.gradient import AllReduce, Diverged
+from metabench.algorithms.outer.surrogate import MetaBatch, Piece, assign, flatten, gaussian, surrogate, unflatten
 
 Product = Callable[[Tensor], Tensor]
 

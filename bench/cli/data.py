@@ -19,19 +19,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from algorithms import LEARNERS, Learner
-from bench.data_sets import verbs as actions
-from bench.data_sets.own import import_own
-from bench.recipes.few_shot import BENCHMARKS, benchmark_names
-from bench.recipes.recipe import RecipeError
-from bench.terminal import say, wide
-from bench.worlds import WORLDS
-from envs import ENVIRONMENTS
-from vision import DATASETS
-from vision.data.folder import Options
-from vision.data.imported import Report
-from vision.data.source import cache_root, data_root
-from vision.episodes import Episodes, Shape
+from metabench.algorithms import LEARNERS, Learner
+from metabench.bench.data_sets import verbs as actions
+from metabench.bench.data_sets.own import import_own
+from metabench.bench.recipes.few_shot import BENCHMARKS, benchmark_names
+from metabench.bench.recipes.recipe import RecipeError
+from metabench.bench.terminal import say, wide
+from metabench.bench.worlds import WORLDS
+from metabench.envs import ENVIRONMENTS
+from metabench.vision import DATASETS
+from metabench.vision.data.folder import Options
+from metabench.vision.data.imported import Report
+from metabench.vision.data.source import cache_root, data_root
+from metabench.vision.episodes import Episodes, Shape
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from bench import stopping
+from metabench.bench import stopping
 
 USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside the published numbers
 
@@ -31,18 +31,18 @@ USAGE = """metabench: meta-learners on few-shot images and on locomotion, beside
 Every verb takes --help; `metabench run maml omniglot-5w1s --help` shows that recipe's fields."""
 
 VERBS: dict[str, str] = {
-    "run": "bench.cli.run:run",
-    "sweep": "bench.cli.sweep:sweep",
-    "evaluate": "bench.cli.run:evaluate",
-    "render": "bench.cli.render:render",
-    "list": "bench.cli.data:list_all",
-    "data": "bench.cli.data:data",
-    "quickstart": "bench.cli.quickstart:quickstart",
-    "report": "bench.leaderboard.report:report_command",
-    "bench": "bench.speed.command:bench",
-    "peers": "bench.speed.command:peers",
-    "check": "bench.gate.check:check",
-    "compare": "bench.compare.command:compare_command",
+    "run": "metabench.bench.cli.run:run",
+    "sweep": "metabench.bench.cli.sweep:sweep",
+    "evaluate": "metabench.bench.cli.run:evaluate",
+    "render": "metabench.bench.cli.render:render",
+    "list": "metabench.bench.cli.data:list_all",
+    "data": "metabench.bench.cli.data:data",
+    "quickstart": "metabench.bench.cli.quickstart:quickstart",
+    "report": "metabench.bench.leaderboard.report:report_command",
+    "bench": "metabench.bench.speed.command:bench",
+    "peers": "metabench.bench.speed.command:peers",
+    "check": "metabench.bench.gate.check:check",
+    "compare": "metabench.bench.compare.command:compare_command",
 }
 """Verb -> function of the arguments after it; returns the exit status. Imported when asked for: torch takes seconds."""
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1, 0.4)
         hint = f"; did you mean {near[0]!r}?" if near else "."
-        from bench.terminal import complain
+        from metabench.bench.terminal import complain
 
         return complain(f"no verb {verb!r}{hint} Verbs: {', '.join(VERBS)}; see metabench --help")
     for stream in (sys.stdout, sys.stderr):
@@ -77,13 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(verb: str, arguments: list[str]) -> int:
     import torch
 
-    from algorithms import CannotCompile
-    from algorithms.references import CannotLoad
-    from bench.recipes.recipe import RecipeError
-    from bench.terminal import complain
-    from bench.training.checkpoint import RunFolderError
-    from envs.own import CannotUse
-    from vision.data.source import DataError
+    from metabench.algorithms import CannotCompile
+    from metabench.algorithms.references import CannotLoad
+    from metabench.bench.recipes.recipe import RecipeError
+    from metabench.bench.terminal import complain
+    from metabench.bench.training.checkpoint import RunFolderError
+    from metabench.envs.own import CannotUse
+    from metabench.vision.data.source import DataError
 
     module, name = VERBS[verb].split(":")
     act: Callable[[list[str]], int] = getattr(importlib.import_module(module), name)

@@ -13,16 +13,16 @@ from typing import Annotated, Any
 import tyro
 from rich.table import Table
 
-from bench.figures.few_shot import quickstart_figure
-from bench.recipes.recipe import FewShotRecipe, Recipe
-from bench.records.metric import METRICS
-from bench.terminal import say, wide
-from bench.training.run import Machine, Options, execute
-from bench.worlds import resolve, world_of
-from bench.worlds.built import TEST_SEED
-from vision import DATASETS
-from vision.data.source import cache_root, data_root
-from vision.episodes import Episodes, Shape
+from metabench.bench.figures.few_shot import quickstart_figure
+from metabench.bench.recipes.recipe import FewShotRecipe, Recipe
+from metabench.bench.records.metric import METRICS
+from metabench.bench.terminal import say, wide
+from metabench.bench.training.run import Machine, Options, execute
+from metabench.bench.worlds import resolve, world_of
+from metabench.bench.worlds.built import TEST_SEED
+from metabench.vision import DATASETS
+from metabench.vision.data.source import cache_root, data_root
+from metabench.vision.episodes import Episodes, Shape
 
 LEARNERS = ("maml", "anil", "meta-sgd", "protonet", "metaoptnet")
 BENCHMARKS = ("glyphs-5w1s", "navigation")

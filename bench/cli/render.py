@@ -9,20 +9,20 @@ from pathlib import Path
 import torch
 import tyro
 
-from algorithms import Diverged, Learner, Workers
-from bench.distributed import Processes
-from bench.figures.control import curve_figure, trajectories_figure
-from bench.figures.film import filmstrip
-from bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
-from bench.terminal import say
-from bench.training import checkpoint
-from bench.worlds import Place
-from bench.worlds.control_build import build
-from envs.navigation import Navigation
-from envs.opengl import CannotDraw
-from envs.render import films
-from envs.suite import Control
-from vision.data.source import cache_root, data_root
+from metabench.algorithms import Diverged, Learner, Workers
+from metabench.bench.distributed import Processes
+from metabench.bench.figures.control import curve_figure, trajectories_figure
+from metabench.bench.figures.film import filmstrip
+from metabench.bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
+from metabench.bench.terminal import say
+from metabench.bench.training import checkpoint
+from metabench.bench.worlds import Place
+from metabench.bench.worlds.control_build import build
+from metabench.envs.navigation import Navigation
+from metabench.envs.opengl import CannotDraw
+from metabench.envs.render import films
+from metabench.envs.suite import Control
+from metabench.vision.data.source import cache_root, data_root
 
 SIZE = (240, 180)
 """Pixels of a picture in a film."""

@@ -14,17 +14,17 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from algorithms.references import is_reference
-from bench import stopping
-from bench.recipes.recipe import Recipe, RecipeError, from_fields
-from bench.records.metric import METRICS
-from bench.records.schema import file_name
-from bench.terminal import say
-from bench.training import checkpoint
-from bench.training.run import RECORDS, Machine, Options, again, execute
-from bench.training.trainer import Stopped
-from bench.worlds import WORLDS, Retest, resolve, world_of
-from bench.worlds.retest import retested
+from metabench.algorithms.references import is_reference
+from metabench.bench import stopping
+from metabench.bench.recipes.recipe import Recipe, RecipeError, from_fields
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.schema import file_name
+from metabench.bench.terminal import say
+from metabench.bench.training import checkpoint
+from metabench.bench.training.run import RECORDS, Machine, Options, again, execute
+from metabench.bench.training.trainer import Stopped
+from metabench.bench.worlds import WORLDS, Retest, resolve, world_of
+from metabench.bench.worlds.retest import retested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
     command = parse_run(algorithm, benchmark, flags)
     recipe = labelled(command.recipe)
     if command.options.dry_run:
-        from bench.training.dry_run import describe
+        from metabench.bench.training.dry_run import describe
 
         describe(recipe, command.machine, Console())
         return 0

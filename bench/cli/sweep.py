@@ -13,20 +13,20 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
-from bench.cli.run import labelled, parse_run
-from bench.distributed import Processes
-from bench.leaderboard.published import PublishedError
-from bench.leaderboard.unsettled import unsettled
-from bench.places import RESULTS
-from bench.recipes.recipe import RecipeError
-from bench.sweep.engine import Local
-from bench.sweep.job import Job, standing
-from bench.sweep.sweep import Run, Stopped, Sweep
-from bench.sweep.table import Lines, LiveTable, summary, table
-from bench.terminal import say, wide
-from bench.training.checkpoint import locked
-from bench.training.run import RECORDS, Machine, Options
-from bench.worlds import resolve, world_of
+from metabench.bench.cli.run import labelled, parse_run
+from metabench.bench.distributed import Processes
+from metabench.bench.leaderboard.published import PublishedError
+from metabench.bench.leaderboard.unsettled import unsettled
+from metabench.bench.places import RESULTS
+from metabench.bench.recipes.recipe import RecipeError
+from metabench.bench.sweep.engine import Local
+from metabench.bench.sweep.job import Job, standing
+from metabench.bench.sweep.sweep import Run, Stopped, Sweep
+from metabench.bench.sweep.table import Lines, LiveTable, summary, table
+from metabench.bench.terminal import say, wide
+from metabench.bench.training.checkpoint import locked
+from metabench.bench.training.run import RECORDS, Machine, Options
+from metabench.bench.worlds import resolve, world_of
 
 USAGE = "metabench sweep paper | FILE | ALGORITHM:BENCHMARK ... [--seeds 0 1 2] [--hours H] [--dry-run] [...]"
 PAPER = "paper"

@@ -17,13 +17,20 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from bench.compare.records import CompareError, load, match, names, row_key
-from bench.compare.table import JSON_SCHEMA, as_json, table
-from bench.records.metric import METRICS
-from bench.records.rows import Row
-from bench.records.statistics import Floats, Interval, Resampled, mean_interval, probability_of_improvement, resample
-from bench.terminal import say, wide
-from bench.training.record import write_record
+from metabench.bench.compare.records import CompareError, load, match, names, row_key
+from metabench.bench.compare.table import JSON_SCHEMA, as_json, table
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.rows import Row
+from metabench.bench.records.statistics import (
+    Floats,
+    Interval,
+    Resampled,
+    mean_interval,
+    probability_of_improvement,
+    resample,
+)
+from metabench.bench.terminal import say, wide
+from metabench.bench.training.record import write_record
 
 TASK_FIELDS = (
     "dataset", "split", "data_digest", "ways", "shots", "queries", "within_group_test", "rotations_test", "image_size",

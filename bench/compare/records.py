@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.records.check import BadRecord, read_record
-from bench.records.protocol import protocol_key
-from bench.records.rows import RefusedRecord, Row
-from bench.training.checkpoint import RunFolderError
+from metabench.bench.records.check import BadRecord, read_record
+from metabench.bench.records.protocol import protocol_key
+from metabench.bench.records.rows import RefusedRecord, Row
+from metabench.bench.training.checkpoint import RunFolderError
 
 
 class CompareError(RunFolderError):

@@ -9,11 +9,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bench.records.statistics import Interval
-from bench.text import one_line
+from metabench.bench.records.statistics import Interval
+from metabench.bench.text import one_line
 
 if TYPE_CHECKING:
-    from bench.compare.command import Comparison
+    from metabench.bench.compare.command import Comparison
 
 JSON_SCHEMA = 1
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from vision.data.archive import Inspected, beside, is_hidden, readable
-from vision.data.cache import workspace
-from vision.data.source import DataError, Source, full_path
+from metabench.vision.data.archive import Inspected, beside, is_hidden, readable
+from metabench.vision.data.cache import workspace
+from metabench.vision.data.source import DataError, Source, full_path
 
 
 @runtime_checkable

@@ -6,12 +6,12 @@ import difflib
 import re
 from pathlib import Path
 
-from bench.recipes.few_shot import BENCHMARKS
-from bench.recipes.recipe import NAME
-from vision import DATASETS
-from vision.data.folder import Options
-from vision.data.imported import Report, import_pictures
-from vision.data.source import DataError
+from metabench.bench.recipes.few_shot import BENCHMARKS
+from metabench.bench.recipes.recipe import NAME
+from metabench.vision import DATASETS
+from metabench.vision.data.folder import Options
+from metabench.vision.data.imported import Report, import_pictures
+from metabench.vision.data.source import DataError
 
 LONGEST = 48
 """Letters of a name: a benchmark's, with ways and shots behind it, has 64."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from bench.data_sets.importing import Importable, Imported, import_files
-from bench.figures.preview import preview
-from vision import DATASETS
-from vision.data.archive import readable
-from vision.data.cache import workspace
-from vision.data.source import DataError, Source, cache_root, suggest
+from metabench.bench.data_sets.importing import Importable, Imported, import_files
+from metabench.bench.figures.preview import preview
+from metabench.vision import DATASETS
+from metabench.vision.data.archive import readable
+from metabench.vision.data.cache import workspace
+from metabench.vision.data.source import DataError, Source, cache_root, suggest
 
 __all__ = [
     "Counted",

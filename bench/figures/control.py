@@ -14,12 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from algorithms import Learner
-from bench.figures.few_shot import PALETTE, quiet
-from bench.figures.film import when
-from bench.training.checkpoint import RunFolderError
-from envs.render import adapted
-from envs.suite import Control, Tasks
+from metabench.algorithms import Learner
+from metabench.bench.figures.few_shot import PALETTE, quiet
+from metabench.bench.figures.film import when
+from metabench.bench.training.checkpoint import RunFolderError
+from metabench.envs.render import adapted
+from metabench.envs.suite import Control, Tasks
 
 PATHS = 3
 """Episodes shown of each task."""

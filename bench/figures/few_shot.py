@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from algorithms.learner import Batch
-from bench.training.checkpoint import RunFolderError
+from metabench.algorithms.learner import Batch
+from metabench.bench.training.checkpoint import RunFolderError
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe & Ito's colours, which the colour-blind can tell apart."""

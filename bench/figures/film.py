@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from envs.environment import Environment
-from envs.render import Film
+from metabench.envs.environment import Environment
+from metabench.envs.render import Film
 
 LARGEST = 2_000_000
 """Bytes of a film."""

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from algorithms.learner import Batch
-from vision.data.source import DataError
+from metabench.algorithms.learner import Batch
+from metabench.vision.data.source import DataError
 
 LETTERS = 11.5
 """Of a title, to an inch."""

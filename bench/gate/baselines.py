@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.records.check import numbers
-from bench.training.checkpoint import RunFolderError, write_atomic
-from bench.training.record import processor
+from metabench.bench.records.check import numbers
+from metabench.bench.training.checkpoint import RunFolderError, write_atomic
+from metabench.bench.training.record import processor
 
 SCHEMA = 1
 LARGEST = 2**20

@@ -17,15 +17,15 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from bench.gate import baselines
-from bench.gate.baselines import Baseline, BaselineError
-from bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, trace_fault
-from bench.gate.report import Finding, markdown, status, table, write_junit
-from bench.gate.rows import Row, rows
-from bench.places import RESULTS, baselines_in
-from bench.recipes.recipe import RecipeError
-from bench.terminal import say, wide
-from bench.training.allocator import keep_freed_memory
+from metabench.bench.gate import baselines
+from metabench.bench.gate.baselines import Baseline, BaselineError
+from metabench.bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, trace_fault
+from metabench.bench.gate.report import Finding, markdown, status, table, write_junit
+from metabench.bench.gate.rows import Row, rows
+from metabench.bench.places import RESULTS, baselines_in
+from metabench.bench.recipes.recipe import RecipeError
+from metabench.bench.terminal import say, wide
+from metabench.bench.training.allocator import keep_freed_memory
 
 BASELINES = RESULTS / "baselines" / "check.json"
 """Where new ones are written."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.training.checkpoint import write_atomic
+from metabench.bench.training.checkpoint import write_atomic
 
 STYLES = {"same": "green", "no worse": "green", "regression": "bold red", "broken": "bold magenta"}
 """Verdict -> its colour in the table."""

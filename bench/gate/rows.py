@@ -13,16 +13,16 @@ from typing import Any
 
 import torch
 
-from algorithms import Diverged, Workers
-from algorithms.learner import Batch, adapt
-from algorithms.suite import collect
-from bench.distributed import Processes
-from bench.gate.yardstick import convolutions, policies, ratios
-from bench.recipes.recipe import Recipe
-from bench.training.run import Machine, Options, execute
-from bench.worlds import build, resolve
-from bench.worlds.built import Built
-from vision.data.source import cache_root, data_root
+from metabench.algorithms import Diverged, Workers
+from metabench.algorithms.learner import Batch, adapt
+from metabench.algorithms.suite import collect
+from metabench.bench.distributed import Processes
+from metabench.bench.gate.yardstick import convolutions, policies, ratios
+from metabench.bench.recipes.recipe import Recipe
+from metabench.bench.training.run import Machine, Options, execute
+from metabench.bench.worlds import build, resolve
+from metabench.bench.worlds.built import Built
+from metabench.vision.data.source import cache_root, data_root
 
 THREADS = 2
 """Of a score's run: a fixed number, because results depend on it bit for bit. Traces and speeds use one."""

@@ -13,9 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.leaderboard.board import ALGORITHMS, Line, index
-from bench.records.metric import METRICS
-from bench.records.statistics import Floats, Interval, Resampled, probability_of_improvement, resample
+from metabench.bench.leaderboard.board import ALGORITHMS, Line, index
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.statistics import Floats, Interval, Resampled, probability_of_improvement, resample
 
 LARGEST = 10_000
 """Scores of an algorithm on a benchmark that are looked at: the first seeds' that make so many."""

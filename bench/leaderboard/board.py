@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.leaderboard.protocol import UNSTATED
-from bench.leaderboard.published import Entry, PublishedError, load, read_yaml
-from bench.leaderboard.verdict import UNVERIFIED, Verdict, verdict
-from bench.places import published_in
-from bench.records.rows import RefusedRecord, Row, read
-from bench.records.schema import file_name
-from bench.worlds.command import called, schedule
+from metabench.bench.leaderboard.protocol import UNSTATED
+from metabench.bench.leaderboard.published import Entry, PublishedError, load, read_yaml
+from metabench.bench.leaderboard.verdict import UNVERIFIED, Verdict, verdict
+from metabench.bench.places import published_in
+from metabench.bench.records.rows import RefusedRecord, Row, read
+from metabench.bench.records.schema import file_name
+from metabench.bench.worlds.command import called, schedule
 
 ALGORITHMS = (
     "maml", "maml-fo", "maml-noconv", "maml-promp", "anil", "anil-promp", "meta-sgd", "protonet", "metaoptnet",

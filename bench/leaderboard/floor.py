@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bench.leaderboard.protocol import TASK
-from bench.records.rows import Measured, Row
+from metabench.bench.leaderboard.protocol import TASK
+from metabench.bench.records.rows import Measured, Row
 
 UNTRAINED = {"accuracy": "nearest-neighbour", "return": "untrained"}
 """Metric -> the algorithm whose score every other must beat: it learns nothing from the training tasks."""

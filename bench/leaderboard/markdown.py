@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.leaderboard.board import Board, Line
-from bench.leaderboard.published import Entry
-from bench.leaderboard.text import adaptations, duration, ours, published, spread
-from bench.leaderboard.verdict import WORDS, Verdict
-from bench.records.metric import METRICS
-from bench.records.schema import file_name
-from bench.records.speed import speed_rows
-from bench.text import one_line
-from bench.worlds.command import command, schedule
+from metabench.bench.leaderboard.board import Board, Line
+from metabench.bench.leaderboard.published import Entry
+from metabench.bench.leaderboard.text import adaptations, duration, ours, published, spread
+from metabench.bench.leaderboard.verdict import WORDS, Verdict
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.schema import file_name
+from metabench.bench.records.speed import speed_rows
+from metabench.bench.text import one_line
+from metabench.bench.worlds.command import command, schedule
 
 WORLDS = {"accuracy": "Few-shot images (test accuracy, %)", "return": "Control (mean return of a test task)"}
 """Metric -> heading of its world."""

@@ -11,16 +11,16 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.leaderboard import charts, plots
-from bench.leaderboard.aggregate import duels, panels
-from bench.leaderboard.board import ALGORITHMS, Board, Line, index
-from bench.leaderboard.page_assets import SCRIPT, STYLE
-from bench.leaderboard.page_detail import detail, text
-from bench.leaderboard.published import Entry
-from bench.leaderboard.text import ours, published
-from bench.leaderboard.verdict import WORDS
-from bench.records.metric import METRICS
-from bench.records.speed import speed_rows
+from metabench.bench.leaderboard import charts, plots
+from metabench.bench.leaderboard.aggregate import duels, panels
+from metabench.bench.leaderboard.board import ALGORITHMS, Board, Line, index
+from metabench.bench.leaderboard.page_assets import SCRIPT, STYLE
+from metabench.bench.leaderboard.page_detail import detail, text
+from metabench.bench.leaderboard.published import Entry
+from metabench.bench.leaderboard.text import ours, published
+from metabench.bench.leaderboard.verdict import WORDS
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.speed import speed_rows
 
 SIGNS = dict(zip(WORDS, ("✓", "(✓)", "▲", "(▲)", "▼", "(▼)", "∅", "≠", "?", "○", "+"), strict=True))
 """A shape for each verdict, beside its word and its colour."""

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from bench.leaderboard import charts
-from bench.leaderboard.board import Figure, Line
-from bench.leaderboard.protocol import FIELDS, shown
-from bench.leaderboard.published import Entry
-from bench.leaderboard.text import duration, published
-from bench.records.check import numbers
-from bench.records.metric import METRICS
-from bench.records.schema import file_name
-from bench.records.statistics import mean_interval
-from bench.text import one_line
-from bench.worlds.command import command
+from metabench.bench.leaderboard import charts
+from metabench.bench.leaderboard.board import Figure, Line
+from metabench.bench.leaderboard.protocol import FIELDS, shown
+from metabench.bench.leaderboard.published import Entry
+from metabench.bench.leaderboard.text import duration, published
+from metabench.bench.records.check import numbers
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.schema import file_name
+from metabench.bench.records.statistics import mean_interval
+from metabench.bench.text import one_line
+from metabench.bench.worlds.command import command
 
 """Metric -> what an axis calls it."""
 

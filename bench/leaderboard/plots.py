@@ -18,8 +18,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bench.leaderboard.aggregate import Duel, Panel
-from bench.records.statistics import Interval, interquartile_mean, profile
+from metabench.bench.leaderboard.aggregate import Duel, Panel
+from metabench.bench.records.statistics import Interval, interquartile_mean, profile
 
 STYLES = 8
 """Colours --s0 … of the page's style."""

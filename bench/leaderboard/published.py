@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from bench.leaderboard.protocol import FIELDS, UNSTATED
-from bench.records.statistics import t975
+from metabench.bench.leaderboard.protocol import FIELDS, UNSTATED
+from metabench.bench.records.statistics import t975
 
 KINDS = ("ci95", "std-over-seeds", "unstated", "none")
 """What the printed ± is: 95 % over test episodes, standard deviation over seeds, not said, or absent."""

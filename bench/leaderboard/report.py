@@ -11,13 +11,13 @@ from pathlib import Path
 
 import tyro
 
-from bench.leaderboard.board import assemble
-from bench.leaderboard.markdown import embedded, markdown
-from bench.leaderboard.page import html
-from bench.leaderboard.published import PublishedError
-from bench.places import RESULTS
-from bench.text import one_line
-from bench.training.checkpoint import write_atomic
+from metabench.bench.leaderboard.board import assemble
+from metabench.bench.leaderboard.markdown import embedded, markdown
+from metabench.bench.leaderboard.page import html
+from metabench.bench.leaderboard.published import PublishedError
+from metabench.bench.places import RESULTS
+from metabench.bench.text import one_line
+from metabench.bench.training.checkpoint import write_atomic
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.leaderboard.published import Entry
-from bench.records.rows import Measured, Row
+from metabench.bench.leaderboard.published import Entry
+from metabench.bench.records.rows import Measured, Row
 
 
 def ours(row: Row, measured: Measured | None) -> str:

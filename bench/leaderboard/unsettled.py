@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.leaderboard.board import assemble
-from bench.leaderboard.published import load
-from bench.leaderboard.verdict import OPEN
-from bench.places import published_in
+from metabench.bench.leaderboard.board import assemble
+from metabench.bench.leaderboard.published import load
+from metabench.bench.leaderboard.verdict import OPEN
+from metabench.bench.places import published_in
 
 SETTLED = ("reproduced", "above")
 """Verdicts after which another run shows nothing new, however much of the protocol is open."""

@@ -40,11 +40,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.leaderboard.floor import CLAIMLESS, UNTRAINED, Floor, floor
-from bench.leaderboard.protocol import Comparison, compare
-from bench.leaderboard.published import Entry, Point
-from bench.records.rows import Measured, Row
-from bench.worlds.command import schedule
+from metabench.bench.leaderboard.floor import CLAIMLESS, UNTRAINED, Floor, floor
+from metabench.bench.leaderboard.protocol import Comparison, compare
+from metabench.bench.leaderboard.published import Entry, Point
+from metabench.bench.records.rows import Measured, Row
+from metabench.bench.worlds.command import schedule
 
 OPEN = ", protocol unstated"
 """How the word of a verdict goes on where the source leaves most of its protocol open."""

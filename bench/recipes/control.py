@@ -6,10 +6,10 @@ the environment's published line fixes, what the algorithm needs there, what its
 
 from __future__ import annotations
 
-from algorithms import LEARNERS
-from algorithms.references import is_reference
-from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, put_together, unknown
-from bench.recipes.variants import CONTROL as VARIANTS
+from metabench.algorithms import LEARNERS
+from metabench.algorithms.references import is_reference
+from metabench.bench.recipes.recipe import ControlRecipe, Fields, RecipeError, put_together, unknown
+from metabench.bench.recipes.variants import CONTROL as VARIANTS
 
 COMMON: Fields = {
     "inner_lr": 0.1, "inner_steps": 1, "test_steps": 3, "meta_batch": 40, "iterations": 500,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from algorithms import LEARNERS
-from bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, put_together, unknown
-from bench.recipes.variants import FEW_SHOT as VARIANTS
-from vision import DATASETS
+from metabench.algorithms import LEARNERS
+from metabench.bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, put_together, unknown
+from metabench.bench.recipes.variants import FEW_SHOT as VARIANTS
+from metabench.vision import DATASETS
 
 HALVED_EVERY_2000 = tuple((2000 * k, 0.5**k) for k in range(1, 11))
 

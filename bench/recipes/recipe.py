@@ -15,9 +15,9 @@ from typing import Any, Literal, Self, TypeVar
 
 import tyro
 
-from algorithms import LEARNERS, LearnerSettings
-from algorithms.references import REFERENCE
-from bench.recipes.variants import CONTROL, FEW_SHOT, Fields, settings_of
+from metabench.algorithms import LEARNERS, LearnerSettings
+from metabench.algorithms.references import REFERENCE
+from metabench.bench.recipes.variants import CONTROL, FEW_SHOT, Fields, settings_of
 
 LAKE_RUNS = 20
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks

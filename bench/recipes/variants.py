@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from algorithms import LEARNERS, LearnerSettings
+from metabench.algorithms import LEARNERS, LearnerSettings
 
 Fields = dict[str, Any]
 """Fields of a recipe, by name."""

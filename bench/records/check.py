@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.recipes.recipe import MOST_UPDATES, NAME, digest, foreign
-from bench.records.metric import METRICS
-from bench.records.schema import SCHEMA, checksum, file_name
-from bench.records.statistics import mean_interval
+from metabench.bench.recipes.recipe import MOST_UPDATES, NAME, digest, foreign
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.schema import SCHEMA, checksum, file_name
+from metabench.bench.records.statistics import mean_interval
 
 LARGEST = 32 * 2**20
 """Bytes of a record; a larger file is not read."""

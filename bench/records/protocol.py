@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bench.recipes.recipe import augmentation
+from metabench.bench.recipes.recipe import augmentation
 
 DRAWN = frozenset({"glyphs", "quick-draw"})
 """Data sets whose images were always drawn at their size; those of all others were resized with Lanczos' filter."""

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.records.check import BadRecord, read_record
-from bench.records.metric import METRICS
-from bench.records.protocol import protocol_key, protocol_of
-from bench.records.statistics import mean_interval
+from metabench.bench.records.check import BadRecord, read_record
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.protocol import protocol_key, protocol_of
+from metabench.bench.records.statistics import mean_interval
 
 
 class RefusedRecord(NamedTuple):

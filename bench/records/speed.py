@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.records.check import numbers
+from metabench.bench.records.check import numbers
 
 
 def speed_rows(file: str, record: Mapping[str, Any]) -> Iterator[dict[str, str]]:

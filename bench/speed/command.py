@@ -19,23 +19,23 @@ import torch
 import tyro
 from rich.console import Console
 
-from algorithms import Workers
-from bench.recipes.recipe import RecipeError, unknown
-from bench.records.check import check_speed
-from bench.records.schema import SCHEMA
-from bench.speed import roofline
-from bench.speed.envs import ENVS_WORKLOADS, run_envs
-from bench.speed.peers import PeerMissing
-from bench.speed.table import WIDTH, profiles, table
-from bench.speed.turns import alternate, ratio
-from bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workloads
-from bench.terminal import complain, say
-from bench.training.allocator import keep_freed_memory, share_one_heap
-from bench.training.record import provenance, write_record
-from bench.training.run import RECORDS
-from vision import DATASETS
-from vision.data.source import Dataset, cache_root, data_root
-from vision.episodes import Episodes, Shape
+from metabench.algorithms import Workers
+from metabench.bench.recipes.recipe import RecipeError, unknown
+from metabench.bench.records.check import check_speed
+from metabench.bench.records.schema import SCHEMA
+from metabench.bench.speed import roofline
+from metabench.bench.speed.envs import ENVS_WORKLOADS, run_envs
+from metabench.bench.speed.peers import PeerMissing
+from metabench.bench.speed.table import WIDTH, profiles, table
+from metabench.bench.speed.turns import alternate, ratio
+from metabench.bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workloads
+from metabench.bench.terminal import complain, say
+from metabench.bench.training.allocator import keep_freed_memory, share_one_heap
+from metabench.bench.training.record import provenance, write_record
+from metabench.bench.training.run import RECORDS
+from metabench.vision import DATASETS
+from metabench.vision.data.source import Dataset, cache_root, data_root
+from metabench.vision.episodes import Episodes, Shape
 
 Workload = Training | SVMHead | Sampling
 Named = TypeVar("Named")

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from algorithms import Workers
-from bench.recipes.control import SHORT
-from bench.records.schema import SCHEMA
-from bench.speed.iteration import Iteration
-from bench.speed.stepping import BesideGymnasium, BesidePhysics
-from bench.terminal import say
-from bench.training.allocator import keep_freed_memory
-from bench.training.record import provenance
+from metabench.algorithms import Workers
+from metabench.bench.recipes.control import SHORT
+from metabench.bench.records.schema import SCHEMA
+from metabench.bench.speed.iteration import Iteration
+from metabench.bench.speed.stepping import BesideGymnasium, BesidePhysics
+from metabench.bench.terminal import say
+from metabench.bench.training.allocator import keep_freed_memory
+from metabench.bench.training.record import provenance
 
 EnvsWorkload = BesidePhysics | BesideGymnasium | Iteration
 

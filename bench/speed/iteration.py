@@ -11,19 +11,17 @@ from typing import Any
 
 import torch
 
-import envs.rollouts
-import envs.suite
-from algorithms import TrustRegionOuter, Workers
-from algorithms.suite import collect
-from bench.distributed import Processes
-from bench.recipes.control import control
-from bench.speed.stopwatch import Stopwatch, Watched
-from bench.worlds import Place
-from bench.worlds.control_build import build
-from envs import Simulator
-from envs.robots.physics import Physics
-from envs.suite import Control
-from vision.data.source import cache_root, data_root
+from metabench.algorithms import TrustRegionOuter, Workers
+from metabench.algorithms.suite import collect
+from metabench.bench.distributed import Processes
+from metabench.bench.recipes.control import control
+from metabench.bench.speed.stopwatch import Stopwatch, Watched
+from metabench.bench.worlds import Place
+from metabench.bench.worlds.control_build import build
+from metabench.envs import Simulator, rollouts, suite
+from metabench.envs.robots.physics import Physics
+from metabench.envs.suite import Control
+from metabench.vision.data.source import cache_root, data_root
 
 MEASURES = "observations, rewards"
 SIMULATION = ("physics", MEASURES)
@@ -35,9 +33,9 @@ WATCHED: tuple[Watched, ...] = (
     (Simulator, "step", MEASURES),
     (Simulator, "reset", MEASURES),
     (Control, "episodes", MEASURES),
-    (envs.rollouts, "act", "policy"),
+    (rollouts, "act", "policy"),
     (Control, "roll", "noise, records"),
-    (envs.suite, "weigh", "baselines, advantages"),
+    (suite, "weigh", "baselines, advantages"),
     (TrustRegionOuter, "_natural", "Fisher products"),
     (TrustRegionOuter, "_search", "line search"),
 )

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from algorithms import ANIL, MAML
-from algorithms.learner import Batch, Learner
-from vision.data.source import Dataset
-from vision.models.backbones import Conv4
+from metabench.algorithms import ANIL, MAML
+from metabench.algorithms.learner import Batch, Learner
+from metabench.vision.data.source import Dataset
+from metabench.vision.models.backbones import Conv4
 
 Gradient = Callable[[Batch, Batch], list[Tensor]]
 """Support and query of T tasks -> the meta-gradient."""

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from algorithms import Workers
-from bench.worlds.few_shot_flops import Flops
+from metabench.algorithms import Workers
+from metabench.bench.worlds.few_shot_flops import Flops
 
 
 class Work(NamedTuple):

@@ -25,15 +25,15 @@ import numpy as np
 import torch
 from mujoco import rollout
 
-from algorithms import Workers
-from bench.recipes.control import control
-from bench.speed.turns import alternate, ratio
-from bench.speed.workloads import Unequal
-from bench.worlds.control_build import make_policy, make_suite
-from envs import ENVIRONMENTS, Simulator, Spec
-from envs.robots.physics import load_model
-from envs.rollouts import Rollouts, act
-from envs.variables import Floats
+from metabench.algorithms import Workers
+from metabench.bench.recipes.control import control
+from metabench.bench.speed.turns import alternate, ratio
+from metabench.bench.speed.workloads import Unequal
+from metabench.bench.worlds.control_build import make_policy, make_suite
+from metabench.envs import ENVIRONMENTS, Simulator, Spec
+from metabench.envs.robots.physics import load_model
+from metabench.envs.rollouts import Rollouts, act
+from metabench.envs.variables import Floats
 
 TASKS, STEPS = 20, 100
 ENVIRONMENT = "cheetah-dir-promp"

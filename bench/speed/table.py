@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from bench.records.speed import rate
+from metabench.bench.records.speed import rate
 
 WIDTH = 128
 """Characters that the table with the roofline needs."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from algorithms import Workers
+from metabench.algorithms import Workers
 
 
 def alternate(

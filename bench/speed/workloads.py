@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from algorithms import ANIL, MAML, ProtoNet, Workers, cross_entropy
-from algorithms.learner import Batch
-from algorithms.meta_gradient import meta_gradient, tasks_at_once
-from algorithms.ops.convex import dual_optimum
-from bench.recipes.few_shot import few_shot
-from bench.recipes.recipe import FewShotRecipe
-from bench.speed import peers
-from bench.worlds.few_shot_build import make_learner
-from vision import DATASETS
-from vision.data.source import Dataset
-from vision.episodes import Episodes, Shape
+from metabench.algorithms import ANIL, MAML, ProtoNet, Workers, cross_entropy
+from metabench.algorithms.learner import Batch
+from metabench.algorithms.meta_gradient import meta_gradient, tasks_at_once
+from metabench.algorithms.ops.convex import dual_optimum
+from metabench.bench.recipes.few_shot import few_shot
+from metabench.bench.recipes.recipe import FewShotRecipe
+from metabench.bench.speed import peers
+from metabench.bench.worlds.few_shot_build import make_learner
+from metabench.vision import DATASETS
+from metabench.vision.data.source import Dataset
+from metabench.vision.episodes import Episodes, Shape
 
 TOLERANCE = 1e-9
 """Largest entry of the difference of two float64 meta-gradients, relative to the largest entry."""

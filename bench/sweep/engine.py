@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from bench.sweep.job import Job
+from metabench.bench.sweep.job import Job
 
 OUTPUT = "output.txt"
 """What a job prints, in its run folder."""
@@ -106,7 +106,7 @@ def command(job: Job, threads: int) -> list[str]:
     """The command line of a job's process. Its flags come after the threads: a number of its own counts."""
     row, flags = job.arguments[:2], job.arguments[2:]
     which = ["--seed", str(job.seed), "--out", str(job.folder)]
-    return [sys.executable, "-m", "bench", "run", *row, "--threads", str(threads), *flags, *which]
+    return [sys.executable, "-m", "metabench", "run", *row, "--threads", str(threads), *flags, *which]
 
 
 def last_line(folder: Path) -> str:

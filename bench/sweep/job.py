@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from bench.recipes.recipe import Recipe
-from bench.records.check import BadRecord, read_record
-from bench.records.metric import METRICS
-from bench.records.rows import judged
-from bench.records.schema import file_name
-from bench.training.record import write_record
-from bench.worlds import world_of
+from metabench.bench.recipes.recipe import Recipe
+from metabench.bench.records.check import BadRecord, read_record
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.rows import judged
+from metabench.bench.records.schema import file_name
+from metabench.bench.training.record import write_record
+from metabench.bench.worlds import world_of
 
 TAIL = 1 << 18
 """Bytes of a log's end that are read: some thousand iterations, which hold a validation."""

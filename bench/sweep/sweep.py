@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from bench.sweep.engine import Engine, Handle, last_line
-from bench.sweep.job import Job, Standing, publish, standing
+from metabench.bench.sweep.engine import Engine, Handle, last_line
+from metabench.bench.sweep.job import Job, Standing, publish, standing
 
 TICK, LOOK = 0.05, 1.0
 """Seconds between two questions to the engine, and between two looks at a run folder."""
@@ -115,8 +115,10 @@ class Sweep:
         for run in self.runs:
             if free > 0 and run.waits:
                 run.standing = standing(run.job, self.records)
-                if run.waits:  # no other process has it, or ended it meanwhile
+                if run.waits:
                     self._submit(run)
+                else:  # another process has it, or has ended it meanwhile
+                    self._file(run)
                 free -= run.handle is not None
 
     def _submit(self, run: Run) -> None:

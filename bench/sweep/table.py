@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from bench.sweep.job import WORDS
-from bench.sweep.sweep import Run
-from bench.text import duration
+from metabench.bench.sweep.job import WORDS
+from metabench.bench.sweep.sweep import Run
+from metabench.bench.text import duration
 
 STYLES = {"failed": "red", "diverged": "red", "complete": "green", "running": "bold"}
 REFRESH, REMIND = 0.5, 60.0

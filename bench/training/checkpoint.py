@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bench.records.statistics import t975
+from metabench.bench.records.statistics import t975
 
 FORMAT = 3
 UNSEALED = 2

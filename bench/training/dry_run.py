@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.distributed import Processes
-from bench.recipes.recipe import Recipe
-from bench.training.run import Machine
-from bench.worlds import world_of
+from metabench.bench.distributed import Processes
+from metabench.bench.recipes.recipe import Recipe
+from metabench.bench.training.run import Machine
+from metabench.bench.worlds import world_of
 
 
 def describe(recipe: Recipe, machine: Machine, console: Console) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from algorithms.learner import Learner
-from algorithms.meta_gradient import Workers
-from algorithms.outer.gradient import Diverged
-from algorithms.suite import Suite, scores_by_update
-from bench.distributed import Processes
+from metabench.algorithms.learner import Learner
+from metabench.algorithms.meta_gradient import Workers
+from metabench.algorithms.outer.gradient import Diverged
+from metabench.algorithms.suite import Suite, scores_by_update
+from metabench.bench.distributed import Processes
 
 
 def evaluate(

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import torch
 
-from bench.records.metric import METRICS
-from bench.records.rows import summarise
+from metabench.bench.records.metric import METRICS
+from metabench.bench.records.rows import summarise
 
 BEARS_BF16: frozenset[tuple[str, str]] = frozenset({("protonet", "accuracy")})
 """(learner, metric) with records that show it; `tests/unit/bench/test_precision.py` holds each against its records."""

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.table import Column
 
-from bench.recipes.recipe import RecipeError
+from metabench.bench.recipes.recipe import RecipeError
 
 
 class Bar(RichProgress):

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.recipes.recipe import Recipe
-from bench.records.schema import SCHEMA, sealed
-from bench.records.statistics import mean_interval
-from bench.training.checkpoint import write_atomic
-from bench.training.trainer import State
-from bench.worlds.built import Built
+from metabench.bench.recipes.recipe import Recipe
+from metabench.bench.records.schema import SCHEMA, sealed
+from metabench.bench.records.statistics import mean_interval
+from metabench.bench.training.checkpoint import write_atomic
+from metabench.bench.training.trainer import State
+from metabench.bench.worlds.built import Built
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "gymnasium", "mujoco")
 SOURCES = ("algorithms", "vision", "envs", "bench")
@@ -80,7 +80,7 @@ def provenance(
     """Where and how a run is made, asked at its start, when the sources are those that run."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     commit, dirty = _git()
-    launcher = ["metabench"] if processes == 1 else ["torchrun", f"--nproc-per-node={processes}", "-m", "bench"]
+    launcher = ["metabench"] if processes == 1 else ["torchrun", f"--nproc-per-node={processes}", "-m", "metabench"]
     return {
         "command": shlex.join([*launcher, *sys.argv[1:]]),
         "device": f"{device.type}: {name}",

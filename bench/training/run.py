@@ -14,22 +14,22 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from algorithms.meta_gradient import Workers
-from algorithms.outer.gradient import Diverged
-from bench import stopping
-from bench.distributed import Processes
-from bench.places import RESULTS
-from bench.recipes.recipe import Recipe, RecipeError
-from bench.records.schema import file_name
-from bench.training import checkpoint
-from bench.training.allocator import keep_freed_memory
-from bench.training.evaluate import evaluate
-from bench.training.precision import automatic
-from bench.training.progress import Progress
-from bench.training.record import make_record, peak_memory_mib, provenance, write_record
-from bench.training.trainer import Trainer
-from bench.worlds import Place, world_of
-from vision.data.source import cache_root, data_root
+from metabench.algorithms.meta_gradient import Workers
+from metabench.algorithms.outer.gradient import Diverged
+from metabench.bench import stopping
+from metabench.bench.distributed import Processes
+from metabench.bench.places import RESULTS
+from metabench.bench.recipes.recipe import Recipe, RecipeError
+from metabench.bench.records.schema import file_name
+from metabench.bench.training import checkpoint
+from metabench.bench.training.allocator import keep_freed_memory
+from metabench.bench.training.evaluate import evaluate
+from metabench.bench.training.precision import automatic
+from metabench.bench.training.progress import Progress
+from metabench.bench.training.record import make_record, peak_memory_mib, provenance, write_record
+from metabench.bench.training.trainer import Trainer
+from metabench.bench.worlds import Place, world_of
+from metabench.vision.data.source import cache_root, data_root
 
 STOPPING = "\nstopping at the end of this iteration; once more stops at once\n"
 RECORDS = RESULTS / "records"

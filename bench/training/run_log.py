@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bench.training.checkpoint import RunFolderError, write_atomic
+from metabench.bench.training.checkpoint import RunFolderError, write_atomic
 
 
 class RunLog:

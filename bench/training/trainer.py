@@ -11,19 +11,19 @@ from typing import Any
 
 from torch import Tensor
 
-from algorithms.learner import Batch, Learner
-from algorithms.meta_gradient import Workers
-from algorithms.outer.gradient import Diverged, Outer
-from algorithms.suite import Suite, collect
-from bench.distributed import Processes
-from bench.recipes.recipe import Recipe, RecipeError, digest
-from bench.records.statistics import mean_interval
-from bench.stopping import Interrupted
-from bench.training import checkpoint
-from bench.training.evaluate import evaluate
-from bench.training.progress import Progress
-from bench.training.run_log import RunLog
-from bench.worlds.built import Built
+from metabench.algorithms.learner import Batch, Learner
+from metabench.algorithms.meta_gradient import Workers
+from metabench.algorithms.outer.gradient import Diverged, Outer
+from metabench.algorithms.suite import Suite, collect
+from metabench.bench.distributed import Processes
+from metabench.bench.recipes.recipe import Recipe, RecipeError, digest
+from metabench.bench.records.statistics import mean_interval
+from metabench.bench.stopping import Interrupted
+from metabench.bench.training import checkpoint
+from metabench.bench.training.evaluate import evaluate
+from metabench.bench.training.progress import Progress
+from metabench.bench.training.run_log import RunLog
+from metabench.bench.worlds.built import Built
 
 
 @dataclass

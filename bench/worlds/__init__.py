@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from algorithms import LEARNERS, Workers
-from bench.distributed import Processes
-from bench.recipes.recipe import Recipe, RecipeError, unknown
-from bench.worlds.built import Built
-from bench.worlds.control import CONTROL
-from bench.worlds.few_shot import FEW_SHOT
-from bench.worlds.world import Place, Retest, World
+from metabench.algorithms import LEARNERS, Workers
+from metabench.bench.distributed import Processes
+from metabench.bench.recipes.recipe import Recipe, RecipeError, unknown
+from metabench.bench.worlds.built import Built
+from metabench.bench.worlds.control import CONTROL
+from metabench.bench.worlds.few_shot import FEW_SHOT
+from metabench.bench.worlds.world import Place, Retest, World
 
 __all__ = ["WORLDS", "Place", "Retest", "World", "build", "learner_of", "resolve", "world_of", "world_of_benchmark"]
 

@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from algorithms import Learner
-from algorithms.outer.gradient import Outer
-from algorithms.suite import Suite
-from bench.recipes.recipe import Recipe
+from metabench.algorithms import Learner
+from metabench.algorithms.outer.gradient import Outer
+from metabench.algorithms.suite import Suite
+from metabench.bench.recipes.recipe import Recipe
 
 TEST_SEED = 20170806
 """Validation and test tasks are the same for every algorithm and seed."""

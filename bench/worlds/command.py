@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from bench.recipes.recipe import Recipe, RecipeError, from_fields
-from bench.worlds.naming import run_words, schedule_of
-from bench.worlds.retest import retest_words
+from metabench.bench.recipes.recipe import Recipe, RecipeError, from_fields
+from metabench.bench.worlds.naming import run_words, schedule_of
+from metabench.bench.worlds.retest import retest_words
 
 FOLDER = "RUN"
 """Stands for the run folder that `metabench evaluate` tests."""
@@ -40,7 +40,7 @@ def command(record: Mapping[str, Any]) -> str:
     except RecipeError:
         return str(facts["command"])
     world = round(facts["processes"])
-    start = ["metabench"] if world == 1 else ["torchrun", f"--nproc-per-node={world}", "-m", "bench"]
+    start = ["metabench"] if world == 1 else ["torchrun", f"--nproc-per-node={world}", "-m", "metabench"]
     machine = ["--threads", str(round(facts["threads"]))]
     machine += ["--precision", facts["precision"]] if facts["precision"] != "fp32" else []
     compiled = ["--compile"] if facts.get("compile") else []

@@ -6,18 +6,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from algorithms import LEARNERS
-from algorithms.references import is_reference
-from bench.recipes import control as recipes
-from bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
-from bench.recipes.variants import CONTROL as VARIANTS
-from bench.records.metric import RETURN
-from bench.worlds.built import Built
-from bench.worlds.control_build import build
-from bench.worlds.control_cost import cost_rows, seconds
-from bench.worlds.world import Place, Retest, World
-from envs import ENVIRONMENTS, family
-from envs.own import benchmark_name
+from metabench.algorithms import LEARNERS
+from metabench.algorithms.references import is_reference
+from metabench.bench.recipes import control as recipes
+from metabench.bench.recipes.recipe import ControlRecipe, Fields, RecipeError, unknown
+from metabench.bench.recipes.variants import CONTROL as VARIANTS
+from metabench.bench.records.metric import RETURN
+from metabench.bench.worlds.built import Built
+from metabench.bench.worlds.control_build import build
+from metabench.bench.worlds.control_cost import cost_rows, seconds
+from metabench.bench.worlds.world import Place, Retest, World
+from metabench.envs import ENVIRONMENTS, family
+from metabench.envs.own import benchmark_name
 
 
 class ControlWorld(World[ControlRecipe]):

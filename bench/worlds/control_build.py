@@ -6,18 +6,18 @@ from typing import Any
 
 import torch
 
-from algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, TrustRegionOuter, Workers
-from algorithms.references import is_reference
-from bench.recipes.recipe import ControlRecipe, RecipeError
-from bench.recipes.variants import CONTROL as VARIANTS
-from bench.records.protocol import policy_name
-from bench.worlds.built import TEST_SEED, Built, ResumableOuter, selection, settings_in
-from bench.worlds.world import Place
-from envs import ENVIRONMENTS, family
-from envs.environment import Environment
-from envs.own import own
-from envs.policy import Perceptron
-from envs.suite import Control
+from metabench.algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, TrustRegionOuter, Workers
+from metabench.algorithms.references import is_reference
+from metabench.bench.recipes.recipe import ControlRecipe, RecipeError
+from metabench.bench.recipes.variants import CONTROL as VARIANTS
+from metabench.bench.records.protocol import policy_name
+from metabench.bench.worlds.built import TEST_SEED, Built, ResumableOuter, selection, settings_in
+from metabench.bench.worlds.world import Place
+from metabench.envs import ENVIRONMENTS, family
+from metabench.envs.environment import Environment
+from metabench.envs.own import own
+from metabench.envs.policy import Perceptron
+from metabench.envs.suite import Control
 
 SEEDS = {"val": TEST_SEED + 1, "test": TEST_SEED + 2}
 

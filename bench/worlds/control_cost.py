@@ -7,13 +7,13 @@ import math
 import time
 from typing import NamedTuple
 
-from algorithms import Diverged
-from algorithms.suite import collect
-from bench.recipes.recipe import ControlRecipe, RecipeError
-from bench.text import duration
-from bench.worlds.control_build import build
-from bench.worlds.world import Place
-from envs.suite import Control
+from metabench.algorithms import Diverged
+from metabench.algorithms.suite import collect
+from metabench.bench.recipes.recipe import ControlRecipe, RecipeError
+from metabench.bench.text import duration
+from metabench.bench.worlds.control_build import build
+from metabench.bench.worlds.world import Place
+from metabench.envs.suite import Control
 
 BRIEF_TASKS = 4
 """Of a meta-batch, that a brief look times."""

@@ -6,15 +6,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from bench.recipes import few_shot as recipes
-from bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, unknown
-from bench.recipes.variants import FEW_SHOT as VARIANTS
-from bench.records.metric import ACCURACY
-from bench.worlds.built import Built
-from bench.worlds.few_shot_build import build
-from bench.worlds.few_shot_cost import cost_rows, seconds
-from bench.worlds.world import Place, Retest, World
-from vision import DATASETS
+from metabench.bench.recipes import few_shot as recipes
+from metabench.bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, unknown
+from metabench.bench.recipes.variants import FEW_SHOT as VARIANTS
+from metabench.bench.records.metric import ACCURACY
+from metabench.bench.worlds.built import Built
+from metabench.bench.worlds.few_shot_build import build
+from metabench.bench.worlds.few_shot_cost import cost_rows, seconds
+from metabench.bench.worlds.world import Place, Retest, World
+from metabench.vision import DATASETS
 
 
 class FewShotWorld(World[FewShotRecipe]):

@@ -9,22 +9,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from algorithms import LEARNERS, Categorical, FromModule, GradientOuter, Learner, Network
-from algorithms.meta_gradient import tasks_at_once
-from algorithms.network import is_body
-from algorithms.ops.stateful import refuse_stateful
-from algorithms.references import CannotLoad, is_reference
-from bench.recipes.recipe import FewShotRecipe, RecipeError
-from bench.recipes.variants import FEW_SHOT as VARIANTS
-from bench.worlds.built import TEST_SEED, Built, selection, settings_in
-from bench.worlds.world import Place
-from vision import DATASETS
-from vision.augment import AUGMENTATIONS
-from vision.data.source import Dataset
-from vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
-from vision.models.backbones import MLP, Conv4, ResNet12
-from vision.models.plain import own, resnet18
-from vision.suite import FewShot
+from metabench.algorithms import LEARNERS, Categorical, FromModule, GradientOuter, Learner, Network
+from metabench.algorithms.meta_gradient import tasks_at_once
+from metabench.algorithms.network import is_body
+from metabench.algorithms.ops.stateful import refuse_stateful
+from metabench.algorithms.references import CannotLoad, is_reference
+from metabench.bench.recipes.recipe import FewShotRecipe, RecipeError
+from metabench.bench.recipes.variants import FEW_SHOT as VARIANTS
+from metabench.bench.worlds.built import TEST_SEED, Built, selection, settings_in
+from metabench.bench.worlds.world import Place
+from metabench.vision import DATASETS
+from metabench.vision.augment import AUGMENTATIONS
+from metabench.vision.data.source import Dataset
+from metabench.vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
+from metabench.vision.models.backbones import MLP, Conv4, ResNet12
+from metabench.vision.models.plain import own, resnet18
+from metabench.vision.suite import FewShot
 
 FIRST_LAYER_BYTES = 64 * 4
 """Of each pixel, in the widest activation that an evaluation holds (64 filters, float32)."""
@@ -55,7 +55,7 @@ def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
         if split != "val" or recipe.val_tasks
     }
     if recipe.lake_runs:
-        from vision.data.omniglot import lake_runs
+        from metabench.vision.data.omniglot import lake_runs
 
         episodes["test"] = FixedEpisodes(lake_runs(place.root))
     suite = FewShot(episodes, processes.device, AUGMENTATIONS[recipe.augment])

@@ -6,13 +6,13 @@ import dataclasses
 import math
 from pathlib import Path
 
-from bench.recipes.recipe import FewShotRecipe, Fields
-from bench.text import bytes_text, duration, flops_text, tasks_text
-from bench.worlds.few_shot_flops import Cost, blocks_of, cost, speed, tasks_at_once
-from bench.worlds.world import Place
-from vision import DATASETS
-from vision.data.archive import readable
-from vision.data.source import DataError
+from metabench.bench.recipes.recipe import FewShotRecipe, Fields
+from metabench.bench.text import bytes_text, duration, flops_text, tasks_text
+from metabench.bench.worlds.few_shot_flops import Cost, blocks_of, cost, speed, tasks_at_once
+from metabench.bench.worlds.world import Place
+from metabench.vision import DATASETS
+from metabench.vision.data.archive import readable
+from metabench.vision.data.source import DataError
 
 BRIEF_FLOPS, BRIEF_TIMINGS = 2e9, 2
 """Work that a brief look times, at most, and how often."""

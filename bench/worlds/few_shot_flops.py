@@ -21,17 +21,17 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from algorithms import LEARNERS, MetaOptNet, Workers, cross_entropy
-from algorithms.learner import Batch, gradients
-from algorithms.meta_gradient import chunk_outputs
-from algorithms.meta_gradient import tasks_at_once as chunk_of
-from algorithms.suite import scores_by_update
-from bench.recipes.recipe import FewShotRecipe
-from bench.recipes.variants import FEW_SHOT as VARIANTS
-from bench.worlds.few_shot_build import make_body, make_learner
-from vision import DATASETS
-from vision.episodes import Shape
-from vision.suite import FewShot, Tasks
+from metabench.algorithms import LEARNERS, MetaOptNet, Workers, cross_entropy
+from metabench.algorithms.learner import Batch, gradients
+from metabench.algorithms.meta_gradient import chunk_outputs
+from metabench.algorithms.meta_gradient import tasks_at_once as chunk_of
+from metabench.algorithms.suite import scores_by_update
+from metabench.bench.recipes.recipe import FewShotRecipe
+from metabench.bench.recipes.variants import FEW_SHOT as VARIANTS
+from metabench.bench.worlds.few_shot_build import make_body, make_learner
+from metabench.vision import DATASETS
+from metabench.vision.episodes import Shape
+from metabench.vision.suite import FewShot, Tasks
 
 GLIMPSE_FLOPS, TIMINGS = 1e10, 5
 """Work of one timing of this machine, at most: a fraction of a second on a core; and how often it is timed."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bench.recipes.recipe import Recipe, RecipeError
-from bench.worlds import resolve, world_of
+from metabench.bench.recipes.recipe import Recipe, RecipeError
+from metabench.bench.worlds import resolve, world_of
 
 SCHEDULES = ("paper", "short")
 """The names, the one that is preferred first."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bench.recipes.recipe import Recipe, RecipeError
-from bench.worlds import Retest, world_of
-from bench.worlds.naming import flag
+from metabench.bench.recipes.recipe import Recipe, RecipeError
+from metabench.bench.worlds import Retest, world_of
+from metabench.bench.worlds.naming import flag
 
 FIELDS = {"ways": "ways", "shots": "shots", "tasks": "test_tasks", "steps": "test_steps"}
 """What a test changes -> the field of the recipe, where it is one in each world that has it."""

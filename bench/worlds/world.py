@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from algorithms import LEARNERS, Workers
-from bench.distributed import Processes
-from bench.recipes.recipe import Fields, Recipe, RecipeError, unknown
-from bench.records.metric import Metric
-from bench.worlds.built import Built
+from metabench.algorithms import LEARNERS, Workers
+from metabench.bench.distributed import Processes
+from metabench.bench.recipes.recipe import Fields, Recipe, RecipeError, unknown
+from metabench.bench.records.metric import Metric
+from metabench.bench.worlds.built import Built
 
 
 @dataclass(frozen=True)

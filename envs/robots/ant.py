@@ -46,11 +46,11 @@ from typing import ClassVar
 import mujoco
 import numpy as np
 
-from envs.robots.locomotion import Locomotion, flat
-from envs.robots.physics import load_model
-from envs.spec import State, square_sum
-from envs.tasks import Distribution
-from envs.variables import Arc, Bools, Disc, Floats, Sign, Uniform
+from metabench.envs.robots.locomotion import Locomotion, flat
+from metabench.envs.robots.physics import load_model
+from metabench.envs.spec import State, square_sum
+from metabench.envs.tasks import Distribution
+from metabench.envs.variables import Arc, Bools, Disc, Floats, Sign, Uniform
 
 CONTACT_COST = 5e-4
 WHOLE = ("place", "joints", "contacts", "rotation", "torso")

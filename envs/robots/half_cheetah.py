@@ -31,10 +31,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from envs.robots.locomotion import Locomotion
-from envs.spec import State, square_sum
-from envs.tasks import Distribution
-from envs.variables import Floats, Sign, Uniform
+from metabench.envs.robots.locomotion import Locomotion
+from metabench.envs.spec import State, square_sum
+from metabench.envs.tasks import Distribution
+from metabench.envs.variables import Floats, Sign, Uniform
 
 CONTROL_COST = 0.05
 TORSO_HEIGHT = 0.7

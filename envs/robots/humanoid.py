@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from envs.robots.locomotion import Locomotion, Noise, flat
-from envs.spec import State, square_sum
-from envs.tasks import Distribution
-from envs.variables import Arc, Bools, Floats
+from metabench.envs.robots.locomotion import Locomotion, Noise, flat
+from metabench.envs.spec import State, square_sum
+from metabench.envs.tasks import Distribution
+from metabench.envs.variables import Arc, Bools, Floats
 
 BODIES = slice(1, None)
 DERIVED = {"cinert": BODIES, "cvel": BODIES, "qfrc_actuator": slice(6, None), "cfrc_ext": BODIES}

@@ -15,9 +15,9 @@ from typing import ClassVar
 import mujoco
 import numpy as np
 
-from envs.robots.physics import Physics, load_model
-from envs.spec import Spec, State, World
-from envs.variables import Floats
+from metabench.envs.robots.physics import Physics, load_model
+from metabench.envs.spec import Spec, State, World
+from metabench.envs.variables import Floats
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import mujoco
 import numpy as np
 from mujoco import batch
 
-from envs.spec import State
-from envs.variables import Bools, Floats
+from metabench.envs.spec import State
+from metabench.envs.variables import Bools, Floats
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 STATE_FIELDS = ("qpos", "qvel")

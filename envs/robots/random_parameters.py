@@ -21,11 +21,11 @@ from typing import ClassVar
 import mujoco
 import numpy as np
 
-from envs.robots.locomotion import Locomotion, Noise
-from envs.robots.physics import scaled_models
-from envs.spec import State, square_sum
-from envs.tasks import Distribution
-from envs.variables import Bools, Floats, Multiplier
+from metabench.envs.robots.locomotion import Locomotion, Noise
+from metabench.envs.robots.physics import scaled_models
+from metabench.envs.spec import State, square_sum
+from metabench.envs.tasks import Distribution
+from metabench.envs.variables import Bools, Floats, Multiplier
 
 NOISE = Noise("uniform", 0.005)
 FASTEST = 10.0

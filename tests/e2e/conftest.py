@@ -37,7 +37,7 @@ def _threads() -> Iterator[None]:
 
 
 class Fork:
-    """A running `python -m bench ARGV`."""
+    """A running `python -m metabench ARGV`."""
 
     def __init__(self, warm: "Warm", pid: int, output: Path) -> None:
         self.warm, self.pid, self.path = warm, pid, output
@@ -82,7 +82,7 @@ class Warm:
         largest: int | None = None,
         call: tuple[str, str] | None = None,
     ) -> Fork:
-        """Start `python -m bench ARGV`, and return at once.
+        """Start `python -m metabench ARGV`, and return at once.
 
         largest: bytes of a file that it can write. call: (file, function) to run on the arguments instead.
         """

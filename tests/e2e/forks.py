@@ -10,10 +10,10 @@ from contextlib import suppress
 
 import torch._dynamo  # noqa: F401 - imported by the first optimiser that is made
 
-import bench.cli.sweep
-from bench.cli.main import main
-from bench.sweep.engine import OUTPUT, Handle, Local, command, die_with
-from bench.sweep.job import Job
+import metabench.bench.cli.sweep as command_line
+from metabench.bench.cli.main import main
+from metabench.bench.sweep.engine import OUTPUT, Handle, Local, command, die_with
+from metabench.bench.sweep.job import Job
 
 
 class Forks(Local):
@@ -55,7 +55,7 @@ def _be(job: Job, argv: list[str], parent: int) -> None:
     os.dup2(output, 2)
     status = 1
     try:
-        sys.argv = ["bench", *argv]
+        sys.argv = ["metabench", *argv]
         status = main(argv)
     except BaseException:
         traceback.print_exc()
@@ -67,7 +67,7 @@ def _be(job: Job, argv: list[str], parent: int) -> None:
 
 def sweep(folder: str, *argv: str) -> None:
     """`metabench sweep` in a folder, with jobs that are forks; ends the process with its exit status."""
-    bench.cli.sweep.Local = Forks  # type: ignore[misc]
+    command_line.Local = Forks  # type: ignore[misc]
     os.chdir(folder)
     status = main(["sweep", *argv])
     sys.stdout.flush()

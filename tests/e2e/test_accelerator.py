@@ -9,11 +9,11 @@ import json
 import pytest
 import torch
 
-from bench.training.run import Machine, Options, again, execute
-from bench.training.trainer import Trainer
-from bench.worlds import resolve
+from metabench.bench.training.run import Machine, Options, again, execute
+from metabench.bench.training.trainer import Trainer
+from metabench.bench.worlds import resolve
+from metabench.vision import episodes
 from tests.support import card
-from vision import episodes
 
 TINY = {"schedule": "custom", "iterations": 2, "meta_batch": 2, "val_every": 1, "val_tasks": 2, "test_tasks": 3}
 ALL_AT_ONCE = Machine(threads=1, chunk=1000)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.cli.main import main
+from metabench.bench.cli.main import main
 from tests.e2e.test_own_pictures import pictures
 
 TINY = [

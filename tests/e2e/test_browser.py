@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
-from bench.leaderboard.report import report_command
-from bench.recipes.recipe import digest
-from bench.records.schema import file_name, sealed
+from metabench.bench.leaderboard.report import report_command
+from metabench.bench.recipes.recipe import digest
+from metabench.bench.records.schema import file_name, sealed
 from tests.support.synthetic import control_record, record, speed_record, write
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms import Batch, GradientOuter, Learner
-from algorithms.learners.protonet import class_means
-from bench.cli.main import main
-from envs.rollouts import Rollouts, weigh
+from metabench.algorithms import Batch, GradientOuter, Learner
+from metabench.algorithms.learners.protonet import class_means
+from metabench.bench.cli.main import main
+from metabench.envs.rollouts import Rollouts, weigh
 from tests.support.plants import Plant, altered_step
 
 MAML, ANIL, META_SGD, PROTONET = (
@@ -49,14 +49,14 @@ def check(baselines: Path, *rows: str) -> int:
 
 
 def prototypes_of_the_next_class(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.learners.protonet.class_means", lambda support: class_means(support).roll(1, 1))
+    patch.setattr("metabench.algorithms.learners.protonet.class_means", lambda support: class_means(support).roll(1, 1))
 
 
 def no_discount(patch: pytest.MonkeyPatch) -> None:
     def undiscounted(rollouts: Rollouts, discount: float, trace: float) -> Any:
         return weigh(rollouts, 1.0, trace)
 
-    patch.setattr("envs.suite.weigh", undiscounted)
+    patch.setattr("metabench.envs.suite.weigh", undiscounted)
 
 
 def test_repeated_clean_runs_are_green(baselines: Path) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from algorithms import LEARNERS
-from bench.cli.main import VERBS, main
-from bench.recipes.recipe import RecipeError, digest
-from bench.training import checkpoint
-from bench.worlds import Retest, resolve
-from bench.worlds.retest import retested
-from vision import DATASETS
-from vision.models.backbones import MLP
+from metabench.algorithms import LEARNERS
+from metabench.bench.cli.main import VERBS, main
+from metabench.bench.recipes.recipe import RecipeError, digest
+from metabench.bench.training import checkpoint
+from metabench.bench.worlds import Retest, resolve
+from metabench.bench.worlds.retest import retested
+from metabench.vision import DATASETS
+from metabench.vision.models.backbones import MLP
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -171,7 +171,7 @@ def test_python_m_bench(tmp_path):
     def bench(*argv):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(
-            [sys.executable, "-m", "bench", *argv], capture_output=True, text=True, cwd=tmp_path, env=environment
+            [sys.executable, "-m", "metabench", *argv], capture_output=True, text=True, cwd=tmp_path, env=environment
         )
 
     done = bench("run", "anil", "glyphs-3w2s", *TINY)
@@ -266,7 +266,7 @@ def test_out_of_memory_names_the_remedy(monkeypatch, capsys):
     def full(arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
-    monkeypatch.setattr("bench.cli.run.run", full)
+    monkeypatch.setattr("metabench.bench.cli.run.run", full)
     assert main(RUN) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert told == "metabench: CUDA out of memory; carry fewer tasks at once with --chunk, e.g. --chunk 1"
@@ -351,13 +351,13 @@ def test_import_then_list(tmp_path, capsys):
 def test_a_learner_that_changed_since_is_told_apart_from_a_damaged_file(trained, tmp_path, monkeypatch, capsys):
     """While one writes an algorithm, its old runs no longer fit it."""
     monkeypatch.setattr(
-        "bench.worlds.few_shot_build.make_body", lambda recipe, channels, size: MLP(channels, size, (7,))
+        "metabench.bench.worlds.few_shot_build.make_body", lambda recipe, channels, size: MLP(channels, size, (7,))
     )
     assert main(["evaluate", str(trained), "--threads", "1"]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "checkpoint.pt does not fit the learner as it is now" in told
     others = {name: kind for name, kind in LEARNERS.items() if name != "protonet"}
-    monkeypatch.setattr("bench.recipes.recipe.LEARNERS", others)
+    monkeypatch.setattr("metabench.bench.recipes.recipe.LEARNERS", others)
     assert main(["evaluate", str(trained), "--threads", "1"]) == 2
     assert "no algorithm 'protonet'" in capsys.readouterr().err
 
@@ -372,7 +372,7 @@ def test_a_data_set_may_have_digits_in_its_name(monkeypatch):
 def test_a_stream_without_our_signs_does_not_end_a_run(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "run", "protonet", "glyphs-5w1s", *TINY], cwd=tmp_path, env=environment,
+        [sys.executable, "-m", "metabench", "run", "protonet", "glyphs-5w1s", *TINY], cwd=tmp_path, env=environment,
         capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from algorithms import LEARNERS
-from bench.cli.main import main
-from bench.recipes.control import VARIANTS
-from bench.records.check import read_record
-from envs import ENVIRONMENTS
+from metabench.algorithms import LEARNERS
+from metabench.bench.cli.main import main
+from metabench.bench.recipes.control import VARIANTS
+from metabench.bench.records.check import read_record
+from metabench.envs import ENVIRONMENTS
 
 TINY = ["--schedule", "short", "--iterations", "2", "--meta-batch", "2", "--rollouts", "2", "--hidden", "8", "8"]
 TINY += ["--val-every", "1", "--val-tasks", "2", "--test-tasks", "2", "--threads", "1"]
@@ -99,7 +99,7 @@ def test_evaluate_gives_the_same_numbers_again_and_others_on_more_tasks(trained,
 
 
 def test_a_policy_is_tested_in_another_variant_of_its_environment(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("bench.training.run.RECORDS", tmp_path / "records")
+    monkeypatch.setattr("metabench.bench.training.run.RECORDS", tmp_path / "records")
     few = ["--iterations", "1", "--test-steps", "1"]
     assert main(["run", "maml", "navigation-half-circle", *TINY, *few, "--out", "out"]) == 0
     assert main(["evaluate", "out", "--threads", "1", "--environment", "navigation-varibad", "--publish"]) == 0

@@ -7,11 +7,11 @@ import random
 import pytest
 import torch
 
-from algorithms import Workers
-from algorithms.suite import collect
-from bench.distributed import Processes
-from bench.training.evaluate import evaluate
-from bench.worlds import build, resolve
+from metabench.algorithms import Workers
+from metabench.algorithms.suite import collect
+from metabench.bench.distributed import Processes
+from metabench.bench.training.evaluate import evaluate
+from metabench.bench.worlds import build, resolve
 from tests.e2e.harried import assert_same_run, harry, record_of
 
 TINY = ["--meta-batch", 2, "--rollouts", 2, "--hidden", 8, 8, "--val-every", 5, "--val-tasks", 2, "--test-tasks", 2]

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import Diverged, Workers
-from algorithms.suite import collect
-from bench.distributed import Processes
-from bench.training.checkpoint import locked
-from bench.training.evaluate import evaluate
-from bench.worlds import build, resolve
+from metabench.algorithms import Diverged, Workers
+from metabench.algorithms.suite import collect
+from metabench.bench.distributed import Processes
+from metabench.bench.training.checkpoint import locked
+from metabench.bench.training.evaluate import evaluate
+from metabench.bench.worlds import build, resolve
 
 SMALL = ["--device", "cpu", "--width", 4, "--queries", 2, "--train-queries", 2]
 TINY = [*SMALL, "--val-every", 5, "--val-tasks", 5, "--test-tasks", 7]
@@ -134,7 +134,7 @@ LEAVING = """
 import os, sys
 from pathlib import Path
 import torch
-from bench.distributed import Processes
+from metabench.bench.distributed import Processes
 def gloo():
     names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
     return sum("gloo" in name for name in names)
@@ -161,13 +161,13 @@ def test_torchrun_gives_the_record_of_one_process_written_once(warm, tmp_path):
     argv = [*PROTONET, "--meta-batch", 3]
     status, output = warm.run(*argv, "--out", tmp_path / "one")
     assert status == 0, output
-    done = torchrun(warm, "-m", "bench", *argv, "--out", tmp_path / "two")
+    done = torchrun(warm, "-m", "metabench", *argv, "--out", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("updates") == 1
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["checkpoint.pt", "lock", "log.jsonl", "record.json"]
     one, two = record_of(tmp_path / "one"), record_of(tmp_path / "two")
     assert (one["provenance"]["processes"], two["provenance"]["processes"]) == (1, 2)
-    assert two["provenance"]["command"].startswith("torchrun --nproc-per-node=2 -m bench run protonet glyphs-5w1s")
+    assert two["provenance"]["command"].startswith("torchrun --nproc-per-node=2 -m metabench run protonet glyphs-5w1s")
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-3)
     assert one["selected_iteration"] == two["selected_iteration"]
     assert one["test"]["tasks"] == two["test"]["tasks"] == 7
@@ -178,7 +178,7 @@ def test_torchrun_gives_the_record_of_one_process_written_once(warm, tmp_path):
 
 
 def test_a_dry_run_of_several_processes_is_printed_once(warm):
-    done = torchrun(warm, "-m", "bench", "run", "maml", "navigation", "--dry-run", "--rollouts", 2, "--threads", 1)
+    done = torchrun(warm, "-m", "metabench", "run", "maml", "navigation", "--dry-run", "--rollouts", 2, "--threads", 1)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("maml navigation, recipe") == done.stdout.count("time here") == 1
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import LEARNERS
-from algorithms.learner import Batch, Learner, LearnerSettings
-from algorithms.learners.protonet import class_means
-from algorithms.network import Params
-from bench.cli.main import main
-from envs import ENVIRONMENTS
+from metabench.algorithms import LEARNERS
+from metabench.algorithms.learner import Batch, Learner, LearnerSettings
+from metabench.algorithms.learners.protonet import class_means
+from metabench.algorithms.network import Params
+from metabench.bench.cli.main import main
+from metabench.envs import ENVIRONMENTS
+from metabench.vision import DATASETS
+from metabench.vision.data.cache import content_digest
+from metabench.vision.data.source import ClassImages, Dataset, check_scheme
 from tests.support.line import Line, Points
-from vision import DATASETS
-from vision.data.cache import content_digest
-from vision.data.source import ClassImages, Dataset, check_scheme
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 

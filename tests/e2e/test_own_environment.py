@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from algorithms import LEARNERS
-from bench.cli.main import main
-from bench.worlds.command import command
-from envs import ENVIRONMENTS, OwnEnvironment
-from envs.own import own
+from metabench.algorithms import LEARNERS
+from metabench.bench.cli.main import main
+from metabench.bench.worlds.command import command
+from metabench.envs import ENVIRONMENTS, OwnEnvironment
+from metabench.envs.own import own
 
 ROOT = Path(__file__).parents[2]
 PUCK = "module:own_environment.Puck"
@@ -108,7 +108,7 @@ def test_a_record_from_elsewhere_loads_nothing(tmp_path: Path, monkeypatch: pyte
     """What made it is a name in a file that anyone may have written: it is shown, not imported."""
     assert main(["run", "maml", "--environment", PUCK, *TINY, "--out", "out", "--publish"]) == 0
     own.cache_clear()
-    monkeypatch.setattr("envs.own.load", lambda name: pytest.fail(f"loaded {name}"))
+    monkeypatch.setattr("metabench.envs.own.load", lambda name: pytest.fail(f"loaded {name}"))
     shutil.copy(ROOT / "results" / "published.yaml", tmp_path / "results" / "published.yaml")
     assert main(["report", "--results", str(tmp_path / "results")]) == 0
     shown = (tmp_path / "results" / "leaderboard.md").read_text()

@@ -14,18 +14,18 @@ import pytest
 import torch
 from PIL import Image
 
-from algorithms.suite import scores_by_update
-from bench.cli.main import main
-from bench.data_sets.own import import_own
-from bench.worlds import resolve
-from bench.worlds.few_shot_build import make_learner
-from vision.data.folder import Options
-from vision.data.glyphs import GLYPHS
-from vision.data.mini_imagenet import MINI_IMAGENET, ravi_larochelle
-from vision.data.registry import Registry
-from vision.data.source import Dataset, data_root
-from vision.episodes import Episodes, Shape
-from vision.suite import FewShot
+from metabench.algorithms.suite import scores_by_update
+from metabench.bench.cli.main import main
+from metabench.bench.data_sets.own import import_own
+from metabench.bench.worlds import resolve
+from metabench.bench.worlds.few_shot_build import make_learner
+from metabench.vision.data.folder import Options
+from metabench.vision.data.glyphs import GLYPHS
+from metabench.vision.data.mini_imagenet import MINI_IMAGENET, ravi_larochelle
+from metabench.vision.data.registry import Registry
+from metabench.vision.data.source import Dataset, data_root
+from metabench.vision.episodes import Episodes, Shape
+from metabench.vision.suite import FewShot
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = data_root()

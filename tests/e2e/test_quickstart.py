@@ -6,8 +6,8 @@ import json
 import pytest
 from PIL import Image
 
-from bench.cli import quickstart
-from bench.cli.main import main
+from metabench.bench.cli import quickstart
+from metabench.bench.cli.main import main
 
 NAMES = ["maml", "anil", "meta-sgd", "protonet", "metaoptnet"]
 plain_recipe_of = quickstart.recipe_of

@@ -100,7 +100,7 @@ def test_a_sweep_killed_twenty_times_ends_in_the_records_of_an_undisturbed_one(w
 
 @pytest.mark.slow
 def test_processes_of_a_sweep_that_dies_stop_and_the_next_one_goes_on(warm: Warm, tmp_path: Path) -> None:
-    """Without forks: each job is a `python -m bench run` of its own."""
+    """Without forks: each job is a `python -m metabench run` of its own."""
     row = ["navigation", *CONTROL.split(), "--iterations", 60, "--device", "cpu"]
     status, output = warm.run("run", "maml", *row, "--threads", 1, "--out", tmp_path / "calm")
     assert status == 0, output

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import bench.cli.sweep as cli
-from bench.cli.main import main
-from bench.recipes.recipe import Recipe, RecipeError
-from bench.sweep.job import Standing
-from bench.sweep.sweep import Run
-from bench.training.checkpoint import locked
-from bench.worlds import WORLDS, Place, World
+import metabench.bench.cli.sweep as cli
+from metabench.bench.cli.main import main
+from metabench.bench.recipes.recipe import Recipe, RecipeError
+from metabench.bench.sweep.job import Standing
+from metabench.bench.sweep.sweep import Run
+from metabench.bench.training.checkpoint import locked
+from metabench.bench.worlds import WORLDS, Place, World
 from tests.support.synthetic import record, write
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published.yaml"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.schema import file_name
+from metabench.bench.records.schema import file_name
 from tests.support.synthetic import record, write
 
 build_meta = pytest.importorskip("setuptools.build_meta")

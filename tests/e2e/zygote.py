@@ -1,4 +1,4 @@
-"""A process that has imported everything and forks: each fork is `python -m bench …` without the seconds of imports.
+"""A process that has imported everything and forks: each fork is `python -m metabench …`, less seconds of imports.
 
 It reads one JSON request a line and answers in kind: {"argv": …, "env": …, "output": …, "largest": bytes of a file
 or none, "call": [file, function] or none} -> {"pid": …}, and {"wait": pid} -> {"status": the exit status, or minus the
@@ -15,8 +15,8 @@ import traceback
 
 import torch._dynamo  # noqa: F401 - imported by the first optimiser that is made
 
-import bench.cli.run  # noqa: F401
-from bench.cli.main import main
+import metabench.bench.cli.run  # noqa: F401
+from metabench.bench.cli.main import main
 
 
 def child(request: dict) -> None:

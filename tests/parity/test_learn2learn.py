@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms import ANIL, MAML, Batch, MetaSGD, ProtoNet
-from bench.speed import peers
+from metabench.algorithms import ANIL, MAML, Batch, MetaSGD, ProtoNet
+from metabench.bench.speed import peers
 from tests.support.checks import EXACT, assert_close, assert_matches_peer, gradient_of
 from tests.support.small import images, learner
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from algorithms import Learner, TrustRegionOuter, Workers
-from algorithms.outer.surrogate import Piece, flatten
-from algorithms.outer.trust_region import fisher_product
+from metabench.algorithms import Learner, TrustRegionOuter, Workers
+from metabench.algorithms.outer.surrogate import Piece, flatten
+from metabench.algorithms.outer.trust_region import fisher_product
 from tests.support.checks import EXACT, assert_close
 from tests.support.policies import POLICIES, meta_batch, policy
 from tests.support.trpo import assert_step_is_the_references, fisher

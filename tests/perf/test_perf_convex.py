@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.ops.convex import dual_optimum
+from metabench.algorithms.ops.convex import dual_optimum
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # qpth's docstrings hold invalid escapes

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms import Workers
-from bench.recipes.control import SHORT
-from bench.speed.iteration import Iteration
-from bench.speed.stepping import BesideGymnasium, BesidePhysics
-from bench.training.allocator import keep_freed_memory
-from envs.robots.physics import cores
+from metabench.algorithms import Workers
+from metabench.bench.recipes.control import SHORT
+from metabench.bench.speed.iteration import Iteration
+from metabench.bench.speed.stepping import BesideGymnasium, BesidePhysics
+from metabench.bench.training.allocator import keep_freed_memory
+from metabench.envs.robots.physics import cores
 
 STEPS, ROUNDS = 20, 5
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.leaderboard.report import report_command
+from metabench.bench.leaderboard.report import report_command
 from tests.support.synthetic import write_history
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

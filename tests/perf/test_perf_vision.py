@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms import Workers
-from bench.gate.yardstick import clock, ratios, seconds
-from bench.speed import peers
-from bench.speed.command import episodes_of
-from bench.speed.workloads import Training, workloads
+from metabench.algorithms import Workers
+from metabench.bench.gate.yardstick import clock, ratios, seconds
+from metabench.bench.speed import peers
+from metabench.bench.speed.command import episodes_of
+from metabench.bench.speed.workloads import Training, workloads
 
 UNIT = [1.0]
 """Seconds that learn2learn takes for the work of the test that runs."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from algorithms import (
+from metabench.algorithms import (
     GradientOuter,
     Learner,
     MetaSGD,
@@ -17,8 +17,8 @@ from algorithms import (
     Workers,
     adapt,
 )
-from algorithms.outer.surrogate import Piece
-from algorithms.outer.trust_region import fisher_product
+from metabench.algorithms.outer.surrogate import Piece
+from metabench.algorithms.outer.trust_region import fisher_product
 from tests.support.checks import EXACT, assert_close, assert_finite_differences, assert_same_meta_gradient, gradient_of
 from tests.support.policies import POLICIES, meta_batch, policy
 from tests.support.small import HEAD, LEARNERS, Smooth, images, learner

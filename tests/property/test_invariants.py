@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms import adapt
-from algorithms.network import Params
+from metabench.algorithms import adapt
+from metabench.algorithms.network import Params
 from tests.support.checks import (
     EXACT,
     assert_close,

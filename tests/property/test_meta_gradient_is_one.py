@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from algorithms import MAML, adapt
+from metabench.algorithms import MAML, adapt
 from tests.support.checks import EXACT, assert_close, assert_gradient_descent, assert_same_meta_gradient, gradient_of
 from tests.support.reference import plain
 from tests.support.small import BODIES, LEARNERS, images, learner, network

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from algorithms import MAML, Categorical, FromModule, GradientOuter, Learner, Network, Workers, adapt
+from metabench.algorithms import MAML, Categorical, FromModule, GradientOuter, Learner, Network, Workers, adapt
 from tests.support.checks import EXACT, assert_close, assert_finite_differences, assert_same_meta_gradient, gradient_of
 from tests.support.modules import Tied, as_module, assert_a_module_learns_as_the_body, narrowed
 from tests.support.small import LEARNERS, WAYS, images, learner

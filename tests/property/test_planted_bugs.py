@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms import ANIL, MAML, Batch, FromModule, Learner
-from algorithms.learners.protonet import ProtoNet, class_means
-from algorithms.meta_gradient import MetaGradient
-from algorithms.network import BatchNorm, Network, Params
-from algorithms.ops.convex import crammer_singer
-from bench.speed import peers
+from metabench.algorithms import ANIL, MAML, Batch, FromModule, Learner
+from metabench.algorithms.learners.protonet import ProtoNet, class_means
+from metabench.algorithms.meta_gradient import MetaGradient
+from metabench.algorithms.network import BatchNorm, Network, Params
+from metabench.algorithms.ops.convex import crammer_singer
+from metabench.bench.speed import peers
 from tests.support.checks import (
     assert_batch_norm_is_torchs,
     assert_finite_differences,
@@ -99,7 +99,7 @@ def sum_for_mean(patch: pytest.MonkeyPatch) -> None:
         count = torch.stack([(support.y == k).sum(1) for k in range(support.ways)], 1)
         return class_means(support) * count.unsqueeze(-1)
 
-    patch.setattr("algorithms.learners.protonet.class_means", sums)
+    patch.setattr("metabench.algorithms.learners.protonet.class_means", sums)
 
 
 def no_bias(patch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def no_bias(patch: pytest.MonkeyPatch) -> None:
 
 
 def detached_prototypes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.learners.protonet.class_means", lambda support: class_means(support).detach())
+    patch.setattr("metabench.algorithms.learners.protonet.class_means", lambda support: class_means(support).detach())
 
 
 def detached_features(patch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,9 @@ def update_in_place(patch: pytest.MonkeyPatch) -> None:
 
 
 def constant_svm(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.learners.metaoptnet.crammer_singer", lambda *a, **k: crammer_singer(*a, **k).detach())
+    patch.setattr(
+        "metabench.algorithms.learners.metaoptnet.crammer_singer", lambda *a, **k: crammer_singer(*a, **k).detach()
+    )
 
 
 def module_of_all_tasks(patch: pytest.MonkeyPatch) -> None:

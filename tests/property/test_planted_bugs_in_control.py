@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms import Batch, Gaussian, Learner
-from algorithms.ops.convex import ridge
-from algorithms.outer import trust_region
-from algorithms.outer.surrogate import Piece, surrogate
+from metabench.algorithms import Batch, Gaussian, Learner
+from metabench.algorithms.ops.convex import ridge
+from metabench.algorithms.outer import trust_region
+from metabench.algorithms.outer.surrogate import Piece, surrogate
 from tests.support.control import assert_padding_does_not_matter, assert_steps_stay_inside, assert_worse_is_refused
 from tests.support.policies import meta_batch, policy
 from tests.support.proximal import assert_epochs_are_the_references
@@ -92,7 +92,7 @@ def all_count_in_the_curvature(patch: pytest.MonkeyPatch) -> None:
 
 
 def all_count_in_the_convex_head(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.learners.metaoptnet.ridge", lambda z, t, penalty, weights: ridge(z, t, penalty))
+    patch.setattr("metabench.algorithms.learners.metaoptnet.ridge", lambda z, t, penalty, weights: ridge(z, t, penalty))
 
 
 def no_check_of_the_kl(patch: pytest.MonkeyPatch) -> None:
@@ -110,12 +110,15 @@ def no_check_of_the_gain(patch: pytest.MonkeyPatch) -> None:
 
 def no_clip(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        "algorithms.outer.proximal.surrogate", lambda rule, outputs, query, clip=None: surrogate(rule, outputs, query)
+        "metabench.algorithms.outer.proximal.surrogate",
+        lambda rule, outputs, query, clip=None: surrogate(rule, outputs, query),
     )
 
 
 def no_penalty(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("algorithms.outer.proximal._inner_kl", lambda rule, piece, old, new: torch.zeros(()).double())
+    patch.setattr(
+        "metabench.algorithms.outer.proximal._inner_kl", lambda rule, piece, old, new: torch.zeros(()).double()
+    )
 
 
 def reverse_kl(patch: pytest.MonkeyPatch) -> None:

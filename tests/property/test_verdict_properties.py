@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, UNSTATED, VISION_FIELDS
-from bench.leaderboard.published import Point
-from bench.leaderboard.verdict import WORDS, judge, verdict
-from bench.records.protocol import protocol_of
-from bench.records.rows import Row
+from metabench.bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, UNSTATED, VISION_FIELDS
+from metabench.bench.leaderboard.published import Point
+from metabench.bench.leaderboard.verdict import WORDS, judge, verdict
+from metabench.bench.records.protocol import protocol_of
+from metabench.bench.records.rows import Row
 from tests.support.synthetic import control_record, entry, record
 
 TASKS = 20

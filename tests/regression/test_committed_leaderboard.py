@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.cli.main import main
+from metabench.bench.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

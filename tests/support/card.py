@@ -17,8 +17,8 @@ import torch.distributed.tensor  # imported later, it would meet the card's Gene
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from bench.training import checkpoint
-from bench.training import run as bench_run
+from metabench.bench.training import checkpoint
+from metabench.bench.training import run as bench_run
 
 DEVICE = torch.device("meta")
 aten = torch.ops.aten

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms import Batch, Learner, Workers, adapt, cross_entropy, meta_gradient
-from algorithms.learner import Encoded
-from algorithms.meta_gradient import MetaGradient
-from algorithms.network import BatchNorm, Params, forward_pass
-from bench.speed.peers import largest_difference
+from metabench.algorithms import Batch, Learner, Workers, adapt, cross_entropy, meta_gradient
+from metabench.algorithms.learner import Encoded
+from metabench.algorithms.meta_gradient import MetaGradient
+from metabench.algorithms.network import BatchNorm, Params, forward_pass
+from metabench.bench.speed.peers import largest_difference
 from tests.support.small import HEAD
 
 EXACT = 1e-10

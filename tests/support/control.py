@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms import Batch, Learner, TrustRegionOuter, Workers, adapt
-from algorithms.outer.surrogate import flatten
+from metabench.algorithms import Batch, Learner, TrustRegionOuter, Workers, adapt
+from metabench.algorithms.outer.surrogate import flatten
 from tests.support.checks import EXACT, assert_close
 from tests.support.policies import meta_batch, policy
 
@@ -72,7 +72,7 @@ def assert_steps_stay_inside() -> None:
 
 def assert_worse_is_refused(patch: pytest.MonkeyPatch) -> None:
     """Sent the wrong way, the line search finds no step, and θ is as it was to the bit."""
-    from algorithms.outer import trust_region
+    from metabench.algorithms.outer import trust_region
 
     with patch.context() as here:
         right = trust_region.conjugate_gradient

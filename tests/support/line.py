@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from envs.spec import Spec, State
-from envs.tasks import Distribution
-from envs.variables import Bools, Floats, Uniform
+from metabench.envs.spec import Spec, State
+from metabench.envs.tasks import Distribution
+from metabench.envs.variables import Bools, Floats, Uniform
 
 
 class Points:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from algorithms import Batch, FromModule, Learner, MetaSGD
+from metabench.algorithms import Batch, FromModule, Learner, MetaSGD
 from tests.support.checks import EXACT, assert_close, gradient_of
 from tests.support.reference import plain
 from tests.support.small import SIZE

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import pytest
 from torch import Tensor
 
-from algorithms import Batch, Learner
-from algorithms.learner import gradient_step
-from algorithms.network import Params
+from metabench.algorithms import Batch, Learner
+from metabench.algorithms.learner import gradient_step
+from metabench.algorithms.network import Params
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -21,7 +21,7 @@ def altered_step(change: Callable[[Tensor], Tensor]) -> Plant:
         return [change(g) for g in gradient_step(rule, fast, names, support, exact=exact)]
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("algorithms.learners.maml.gradient_step", step)
-        patch.setattr("algorithms.learners.meta_sgd.gradient_step", step)
+        patch.setattr("metabench.algorithms.learners.maml.gradient_step", step)
+        patch.setattr("metabench.algorithms.learners.meta_sgd.gradient_step", step)
 
     return plant

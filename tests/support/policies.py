@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from algorithms import ANIL, MAML, Batch, Gaussian, Learner, MetaOptNet, MetaSGD, Network, ProtoNet, adapt
-from algorithms.network import linear
+from metabench.algorithms import ANIL, MAML, Batch, Gaussian, Learner, MetaOptNet, MetaSGD, Network, ProtoNet, adapt
+from metabench.algorithms.network import linear
 
 POLICIES = ("maml", "anil", "meta-sgd", "protonet", "metaoptnet")
 OBSERVATION, ACTION = 3, 2

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from algorithms import Batch, Learner, ProximalOuter, Workers
-from algorithms.outer.surrogate import flatten
+from metabench.algorithms import Batch, Learner, ProximalOuter, Workers
+from metabench.algorithms.outer.surrogate import flatten
 from tests.support.policies import meta_batch, policy
 from tests.support.trpo import adapted, counted, frozen, law, one_by_one
 

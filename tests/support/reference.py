@@ -7,9 +7,9 @@ import itertools
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms import Network
+from metabench.algorithms import Network
+from metabench.vision.models.backbones import MLP, Conv4, ResNet12
 from tests.support.small import SIZE, Smooth
-from vision.models.backbones import MLP, Conv4, ResNet12
 
 
 class _MeanOfPixels(nn.Module):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from algorithms import ANIL, MAML, Batch, Categorical, Learner, MetaOptNet, MetaSGD, Network, ProtoNet
-from algorithms.network import BatchNorm, linear
-from vision.models.backbones import MLP, Conv4, ResNet12
+from metabench.algorithms import ANIL, MAML, Batch, Categorical, Learner, MetaOptNet, MetaSGD, Network, ProtoNet
+from metabench.algorithms.network import BatchNorm, linear
+from metabench.vision.models.backbones import MLP, Conv4, ResNet12
 
 WAYS, SIZE = 3, 16
 BODIES = ("conv4", "conv4-strided", "mlp", "resnet12", "smooth")

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.leaderboard.published import Entry, Interval
-from bench.recipes.recipe import digest
-from bench.records.rows import Row
-from bench.records.schema import SCHEMA, file_name, sealed
-from bench.records.statistics import mean_interval, t975
-from bench.training.record import write_record
-from bench.worlds import resolve
-from bench.worlds.built import selection
+from metabench.bench.leaderboard.published import Entry, Interval
+from metabench.bench.recipes.recipe import digest
+from metabench.bench.records.rows import Row
+from metabench.bench.records.schema import SCHEMA, file_name, sealed
+from metabench.bench.records.statistics import mean_interval, t975
+from metabench.bench.training.record import write_record
+from metabench.bench.worlds import resolve
+from metabench.bench.worlds.built import selection
 
 SPLITS = {
     "omniglot": {"random": "random-1200-423/seed0", "within-alphabet": "vinyals-within-alphabet"},

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from algorithms import ANIL, MAML, Batch, Learner, MetaOptNet, MetaSGD, ProtoNet, TrustRegionOuter, Workers
-from algorithms.outer.surrogate import flatten
+from metabench.algorithms import ANIL, MAML, Batch, Learner, MetaOptNet, MetaSGD, ProtoNet, TrustRegionOuter, Workers
+from metabench.algorithms.outer.surrogate import flatten
 
 Named = dict[str, Tensor]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vision.data.source import DataError
+from metabench.vision.data.source import DataError
 
 _PNG, _JPEG, _TIFF, _BMP = (".png",), (".jpg", ".jpeg", ".jpe", ".jfif"), (".tif", ".tiff"), (".bmp", ".dib")
 _PPM = (".ppm", ".pgm", ".pbm", ".pnm")

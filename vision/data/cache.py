@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from vision.data.source import ClassImages, DataError, Pixels
+from metabench.vision.data.source import ClassImages, DataError, Pixels
 
 FORMAT = 1
 """Raised when the layout of an entry or the meaning of its pixels changes: older ones are then not found."""

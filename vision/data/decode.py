@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 from PIL import ExifTags, Image
 
-from vision.data.source import DataError, Pixels
+from metabench.vision.data.source import DataError, Pixels
 
 MAX_PIXELS = 4096 * 4096
 """A picture that unpacks to more is taken for a decompression bomb."""

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from vision.data.archive import Member, choose, read_file
-from vision.data.cache import Item
-from vision.data.lists import Lists, Row, composed, kind_of, parse_classes, parse_list
-from vision.data.source import ALL, SPLITS, DataError, check_disjoint, full_path, seeded_order
+from metabench.vision.data.archive import Member, choose, read_file
+from metabench.vision.data.cache import Item
+from metabench.vision.data.lists import Lists, Row, composed, kind_of, parse_classes, parse_list
+from metabench.vision.data.source import ALL, SPLITS, DataError, check_disjoint, full_path, seeded_order
 
 NAMES = {
     **dict.fromkeys(("train", "training", "base"), "train"),

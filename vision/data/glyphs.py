@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vision.data.cache import content_digest
-from vision.data.pen import CONTROLS, SIZE, Floats, rasterise
-from vision.data.source import ClassImages, DataError, Dataset, Indices, Pixels, check_scheme
+from metabench.vision.data.cache import content_digest
+from metabench.vision.data.pen import CONTROLS, SIZE, Floats, rasterise
+from metabench.vision.data.source import ClassImages, DataError, Dataset, Indices, Pixels, check_scheme
 
 ALPHABET = 25
 """Characters of an alphabet."""

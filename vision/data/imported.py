@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from vision.data.archive import readable, walk
-from vision.data.cache import Item, open_entry, workspace, write_entry
-from vision.data.decode import decode
-from vision.data.folder import Options, Survey, survey
-from vision.data.source import (
+from metabench.vision.data.archive import readable, walk
+from metabench.vision.data.cache import Item, open_entry, workspace, write_entry
+from metabench.vision.data.decode import decode
+from metabench.vision.data.folder import Options, Survey, survey
+from metabench.vision.data.source import (
     SPLITS,
     ClassImages,
     DataError,

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from vision.data.archive import readable, walk
-from vision.data.cache import content_digest
-from vision.data.decode import RESAMPLE, decode, prepared
-from vision.data.folder import Options, survey
-from vision.data.source import ALL, ClassImages, DataError, Dataset, class_indices, full_path, notes_of
+from metabench.vision.data.archive import readable, walk
+from metabench.vision.data.cache import content_digest
+from metabench.vision.data.decode import RESAMPLE, decode, prepared
+from metabench.vision.data.folder import Options, survey
+from metabench.vision.data.source import ALL, ClassImages, DataError, Dataset, class_indices, full_path, notes_of
 
 Pixels = NDArray[Any]
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vision.data.archive import Member, walk
-from vision.data.cache import content_digest
-from vision.data.decode import decode
-from vision.data.source import DataError, Indices, Pixels, missing
+from metabench.vision.data.archive import Member, walk
+from metabench.vision.data.cache import content_digest
+from metabench.vision.data.decode import decode
+from metabench.vision.data.source import DataError, Indices, Pixels, missing
 
 FILE = "all_runs.zip"
 PLACES = ("one-shot-classification", "python/one-shot-classification")

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from vision.data.archive import Member, read_file
-from vision.data.source import DataError, check_disjoint
+from metabench.vision.data.archive import Member, read_file
+from metabench.vision.data.source import DataError, check_disjoint
 
 FILE_COLUMNS = ("filename", "file", "path", "image", "file_name", "filepath", "image_path")
 LABEL_COLUMNS = ("label", "class", "class_name", "category")

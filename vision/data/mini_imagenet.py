@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vision.data.archive import Inspected, Member, choose, identity, is_archive, is_hidden, walk
-from vision.data.cache import Item, cached, key_of
-from vision.data.decode import decode
-from vision.data.lists import Lists, Row, read_list
-from vision.data.pickles import read_cache
-from vision.data.source import (
+from metabench.vision.data.archive import Inspected, Member, choose, identity, is_archive, is_hidden, walk
+from metabench.vision.data.cache import Item, cached, key_of
+from metabench.vision.data.decode import decode
+from metabench.vision.data.lists import Lists, Row, read_list
+from metabench.vision.data.pickles import read_cache
+from metabench.vision.data.source import (
     SPLITS,
     ClassImages,
     DataError,

@@ -27,11 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vision.data.archive import Inspected, Member, choose, is_archive, readable, walk
-from vision.data.cache import Item, cached, key_of, workspace
-from vision.data.decode import decode
-from vision.data.lake import OFFICIAL, Runs, find_runs, is_runs, lake_runs, read_runs
-from vision.data.source import (
+from metabench.vision.data.archive import Inspected, Member, choose, is_archive, readable, walk
+from metabench.vision.data.cache import Item, cached, key_of, workspace
+from metabench.vision.data.decode import decode
+from metabench.vision.data.lake import OFFICIAL, Runs, find_runs, is_runs, lake_runs, read_runs
+from metabench.vision.data.source import (
     SPLITS,
     ClassImages,
     DataError,

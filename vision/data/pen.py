@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.data.source import Indices, Pixels
+from metabench.vision.data.source import Indices, Pixels
 
 Floats = NDArray[np.float64]
 

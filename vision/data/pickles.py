@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.data.source import DataError, Pixels
+from metabench.vision.data.source import DataError, Pixels
 
 PLAIN = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
 """The dtypes that are read, as NumPy names them in a pickle."""

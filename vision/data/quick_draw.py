@@ -27,9 +27,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.data.archive import Inspected, identity
-from vision.data.cache import Item, cached, key_of
-from vision.data.source import (
+from metabench.vision.data.archive import Inspected, identity
+from metabench.vision.data.cache import Item, cached, key_of
+from metabench.vision.data.source import (
     SPLITS,
     ClassImages,
     DataError,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping
 
-from vision.data.imported import Imported, imported_names
-from vision.data.source import DataError, Source, data_root
+from metabench.vision.data.imported import Imported, imported_names
+from metabench.vision.data.source import DataError, Source, data_root
 
 
 class Registry(MutableMapping[str, Source]):

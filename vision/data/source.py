@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from vision.episodes import Episodes
+    from metabench.vision.episodes import Episodes
 
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64]
@@ -135,7 +135,7 @@ class Dataset:
             DataError: images that differ in size or kind; labels that do not fit; a label in two splits; as the
                 reading of a folder (`vision.data.folder`).
         """
-        from vision.data import in_memory
+        from metabench.vision.data import in_memory
 
         if labels is not None:
             return in_memory.from_arrays(data, labels, name, splits)
@@ -180,7 +180,7 @@ class Dataset:
         Raises:
             DataError: too few classes, or images of a class.
         """
-        from vision.episodes import Episodes, Shape
+        from metabench.vision.episodes import Episodes, Shape
 
         data = self if classes is None else self.only(classes, split or ALL)
         home = split or (ALL if ALL in data.splits else "train")
@@ -304,7 +304,7 @@ def missing(name: str, root: Path, what: str, advice: str) -> DataError:
 
 def split_table(file: str) -> list[list[str]]:
     """Rows of words of a split file that comes with the package."""
-    text = (resources.files("vision.data") / "splits" / file).read_text(encoding="utf-8")
+    text = (resources.files("metabench.vision.data") / "splits" / file).read_text(encoding="utf-8")
     return [line.split() for line in text.splitlines() if line]
 
 

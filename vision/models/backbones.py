@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.network import BatchNorm, current_pass, fold, linear, unfold
-from vision.data.source import DataError
-from vision.models.convolution import convolve
-from vision.models.pooling import max_pool_2x2
+from metabench.algorithms.network import BatchNorm, current_pass, fold, linear, unfold
+from metabench.vision.data.source import DataError
+from metabench.vision.models.convolution import convolve
+from metabench.vision.models.pooling import max_pool_2x2
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 1) -> Tensor:

@@ -6,7 +6,7 @@ import inspect
 
 from torch import nn
 
-from algorithms.references import load
+from metabench.algorithms.references import load
 
 OFFERED = ("channels", "size", "width")
 """What a class of one's own may ask its constructor for."""

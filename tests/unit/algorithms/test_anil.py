@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from algorithms import ANIL, adapt
-from bench.speed.peers import largest_difference
+from metabench.algorithms import ANIL, adapt
+from metabench.bench.speed.peers import largest_difference
 from tests.support.checks import gradient_of
 from tests.support.small import images, learner
 

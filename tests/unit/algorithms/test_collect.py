@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from algorithms import Batch, Categorical, Network, ProtoNet
-from algorithms.suite import collect
+from metabench.algorithms import Batch, Categorical, Network, ProtoNet
+from metabench.algorithms.suite import collect
 
 
 class Interactive:

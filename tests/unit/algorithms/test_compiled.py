@@ -7,9 +7,9 @@ import shutil
 import pytest
 import torch
 
-from algorithms import CannotCompile, Workers, cross_entropy, meta_gradient
-from algorithms.meta_gradient import chunk_outputs
-from algorithms.ops.compiled import CompiledChunk
+from metabench.algorithms import CannotCompile, Workers, cross_entropy, meta_gradient
+from metabench.algorithms.meta_gradient import chunk_outputs
+from metabench.algorithms.ops.compiled import CompiledChunk
 from tests.support.checks import EXACT, assert_close, gradient_of
 from tests.support.small import images, learner
 

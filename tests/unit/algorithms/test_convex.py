@@ -15,8 +15,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from algorithms.ops import convex
-from algorithms.ops.convex import crammer_singer, dual_optimum, onto_simplex, ridge
+from metabench.algorithms.ops import convex
+from metabench.algorithms.ops.convex import crammer_singer, dual_optimum, onto_simplex, ridge
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

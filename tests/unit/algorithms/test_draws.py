@@ -4,8 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from algorithms import Batch, Categorical, GradientOuter, Network, ProtoNet, Workers, cross_entropy, meta_gradient
-from algorithms.network import current_pass
+from metabench.algorithms import (
+    Batch,
+    Categorical,
+    GradientOuter,
+    Network,
+    ProtoNet,
+    Workers,
+    cross_entropy,
+    meta_gradient,
+)
+from metabench.algorithms.network import current_pass
 from tests.support.small import images, learner
 
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from algorithms import MAML, Categorical, FromModule, GradientOuter, Network, ProtoNet, Workers, adapt
-from algorithms.foreign import TaskDropout, TaskNorm
-from algorithms.network import forward_pass
+from metabench.algorithms import MAML, Categorical, FromModule, GradientOuter, Network, ProtoNet, Workers, adapt
+from metabench.algorithms.foreign import TaskDropout, TaskNorm
+from metabench.algorithms.network import forward_pass
 from tests.support.checks import EXACT, assert_close, gradient_of
 from tests.support.small import WAYS, images
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms import Batch, GradientOuter, Workers, adapt, cross_entropy, meta_gradient
+from metabench.algorithms import Batch, GradientOuter, Workers, adapt, cross_entropy, meta_gradient
+from metabench.vision.suite import FewShot
 from tests.support.policies import meta_batch, policy
 from tests.support.small import LEARNERS, images, learner
-from vision.suite import FewShot
 
 REFUSED = "labels 3, 7 and 9 in a batch of 3 ways; number each task's classes 0 … 2"
 

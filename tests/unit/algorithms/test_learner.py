@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from algorithms import MAML, Batch, Categorical, Gaussian, Network, adapt, finite
-from algorithms.learner import gradient_step, per_task, trajectory
+from metabench.algorithms import MAML, Batch, Categorical, Gaussian, Network, adapt, finite
+from metabench.algorithms.learner import gradient_step, per_task, trajectory
 from tests.support.policies import POLICIES, meta_batch, policy
 from tests.support.small import WAYS, Smooth, images, learner, network
 

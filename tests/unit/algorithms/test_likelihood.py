@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Independent, Normal, kl_divergence
 
-from algorithms import Categorical, Gaussian
+from metabench.algorithms import Categorical, Gaussian
 
 G = torch.Generator().manual_seed(0)
 

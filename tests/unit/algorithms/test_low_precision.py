@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from algorithms.ops.normalise import normalise
-from vision.models.convolution import convolve
+from metabench.algorithms.ops.normalise import normalise
+from metabench.vision.models.convolution import convolve
 
 BF16 = torch.bfloat16
 

@@ -7,9 +7,9 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from algorithms import MAML, Batch, Likelihood, Network, Workers, adapt, meta_gradient
-from algorithms.network import Params
-from bench.speed.peers import largest_difference
+from metabench.algorithms import MAML, Batch, Likelihood, Network, Workers, adapt, meta_gradient
+from metabench.algorithms.network import Params
+from metabench.bench.speed.peers import largest_difference
 from tests.support.checks import gradient_of
 from tests.support.small import images, learner
 

@@ -7,11 +7,11 @@ import threading
 import pytest
 import torch
 
-from algorithms import Batch, Workers, adapt, cross_entropy, meta_gradient
-from algorithms.network import current_pass, forward_pass
+from metabench.algorithms import Batch, Workers, adapt, cross_entropy, meta_gradient
+from metabench.algorithms.network import current_pass, forward_pass
+from metabench.vision.models.backbones import ResNet12
 from tests.support.checks import EXACT, assert_close, gradient_of
 from tests.support.small import images, learner
-from vision.models.backbones import ResNet12
 
 
 def test_at_least_one_thread() -> None:

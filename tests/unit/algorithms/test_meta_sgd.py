@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from algorithms import MAML, MetaSGD, adapt
-from bench.speed.peers import largest_difference
+from metabench.algorithms import MAML, MetaSGD, adapt
+from metabench.bench.speed.peers import largest_difference
 from tests.support.checks import gradient_of
 from tests.support.small import images, learner, network
 

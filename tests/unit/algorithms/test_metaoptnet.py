@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.learner import Batch, adapt
-from algorithms.learners.metaoptnet import MetaOptNet
-from algorithms.likelihood import Categorical, Gaussian
-from algorithms.network import Network, Params, linear
-from algorithms.ops.convex import crammer_singer
+from metabench.algorithms.learner import Batch, adapt
+from metabench.algorithms.learners.metaoptnet import MetaOptNet
+from metabench.algorithms.likelihood import Categorical, Gaussian
+from metabench.algorithms.network import Network, Params, linear
+from metabench.algorithms.ops.convex import crammer_singer
 
 
 class Body(nn.Module):

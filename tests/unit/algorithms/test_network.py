@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from algorithms import Batch, adapt
-from algorithms.network import BatchNorm, current_pass, forward_pass, linear, scoped
+from metabench.algorithms import Batch, adapt
+from metabench.algorithms.network import BatchNorm, current_pass, forward_pass, linear, scoped
 from tests.support.checks import assert_batch_norm_is_torchs
 from tests.support.small import images, learner, network
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from algorithms import Batch, Diverged, GradientOuter, Learner, Workers, cross_entropy
+from metabench.algorithms import Batch, Diverged, GradientOuter, Learner, Workers, cross_entropy
 from tests.support.checks import gradient_of
 from tests.support.small import WAYS, images, learner
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from algorithms import Batch, Gaussian, Network, ProtoNet, adapt
-from algorithms.learners.protonet import class_means
+from metabench.algorithms import Batch, Gaussian, Network, ProtoNet, adapt
+from metabench.algorithms.learners.protonet import class_means
 from tests.support.checks import assert_logits_are_distances
 from tests.support.policies import Perceptron, meta_batch, policy
 from tests.support.small import BODIES, Smooth, images, learner

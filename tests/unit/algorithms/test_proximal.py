@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms import Diverged, Learner, ProximalOuter, Workers
-from algorithms.outer.surrogate import flatten
+from metabench.algorithms import Diverged, Learner, ProximalOuter, Workers
+from metabench.algorithms.outer.surrogate import flatten
 from tests.support.control import padded
 from tests.support.policies import POLICIES, meta_batch, policy
 from tests.support.proximal import assert_epochs_are_the_references

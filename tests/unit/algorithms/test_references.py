@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from algorithms.references import CannotLoad, is_reference, load
+from metabench.algorithms.references import CannotLoad, is_reference, load
 
 
 @pytest.fixture

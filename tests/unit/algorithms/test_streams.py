@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algorithms.streams import generator, step_stream, stream
+from metabench.algorithms.streams import generator, step_stream, stream
 
 
 def test_the_numbers_are_fixed() -> None:

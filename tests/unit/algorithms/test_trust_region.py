@@ -10,9 +10,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms import Batch, Categorical, Diverged, Learner, Network, ProtoNet, TrustRegionOuter, Workers, adapt
-from algorithms.outer.surrogate import MetaBatch, Piece, flatten, surrogate
-from algorithms.outer.trust_region import conjugate_gradient, fisher_product
+from metabench.algorithms import (
+    Batch,
+    Categorical,
+    Diverged,
+    Learner,
+    Network,
+    ProtoNet,
+    TrustRegionOuter,
+    Workers,
+    adapt,
+)
+from metabench.algorithms.outer.surrogate import MetaBatch, Piece, flatten, surrogate
+from metabench.algorithms.outer.trust_region import conjugate_gradient, fisher_product
 from tests.support.checks import EXACT, assert_close
 from tests.support.control import (
     assert_padding_does_not_matter,

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bench.leaderboard.aggregate import LARGEST, PANELS, Panel, Sample, duels, panels
-from bench.leaderboard.board import Line, assemble
-from bench.leaderboard.plots import improvement, interquartile_means, profiles
+from metabench.bench.leaderboard.aggregate import LARGEST, PANELS, Panel, Sample, duels, panels
+from metabench.bench.leaderboard.board import Line, assemble
+from metabench.bench.leaderboard.plots import improvement, interquartile_means, profiles
 from tests.support.synthetic import control_record, record, row, write
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published.yaml"

@@ -10,7 +10,7 @@ import pytest
 MEASURE = """
 import resource, threading
 import numpy as np
-from bench.training.allocator import keep_freed_memory
+from metabench.bench.training.allocator import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

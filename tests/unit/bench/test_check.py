@@ -18,16 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.cli.main import main
-from bench.gate import baselines
-from bench.gate import check as gate
-from bench.gate import yardstick as check_yardstick
-from bench.gate.baselines import Baseline, BaselineError
-from bench.gate.check import SLOWER
-from bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, trace_fault
-from bench.gate.report import STYLES, Finding, headline, junit, markdown, status
-from bench.gate.rows import WORK, Row, Work, rows
-from bench.training.record import processor
+from metabench.bench.cli.main import main
+from metabench.bench.gate import baselines
+from metabench.bench.gate import check as gate
+from metabench.bench.gate import yardstick as check_yardstick
+from metabench.bench.gate.baselines import Baseline, BaselineError
+from metabench.bench.gate.check import SLOWER
+from metabench.bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, trace_fault
+from metabench.bench.gate.report import STYLES, Finding, headline, junit, markdown, status
+from metabench.bench.gate.rows import WORK, Row, Work, rows
+from metabench.bench.training.record import processor
 
 # The test -----------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.training import checkpoint
-from bench.training.checkpoint import RunFolderError, load, locked, save, write_atomic
+from metabench.bench.training import checkpoint
+from metabench.bench.training.checkpoint import RunFolderError, load, locked, save, write_atomic
 
 STATE = {
     "learner": {"w": torch.arange(3.0)},

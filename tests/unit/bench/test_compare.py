@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.cli.main import main
-from bench.compare.command import compare_command, compared, differences
-from bench.compare.records import CompareError, load, match
-from bench.compare.table import direction
-from bench.records.statistics import mean_interval
-from bench.training.record import write_record
+from metabench.bench.cli.main import main
+from metabench.bench.compare.command import compare_command, compared, differences
+from metabench.bench.compare.records import CompareError, load, match
+from metabench.bench.compare.table import direction
+from metabench.bench.records.statistics import mean_interval
+from metabench.bench.training.record import write_record
 from tests.support import synthetic
 
 

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from algorithms import Workers, cross_entropy
-from algorithms.meta_gradient import chunk_outputs
-from bench.distributed import Processes
-from bench.recipes.recipe import FewShotRecipe, RecipeError
-from bench.text import duration, flops_text
-from bench.training.dry_run import meanings
-from bench.training.run import Machine, Options
-from bench.worlds import resolve
-from bench.worlds.few_shot_build import make_learner
-from bench.worlds.few_shot_cost import cost_rows
-from bench.worlds.few_shot_flops import Flops, Kept, _glimpse, blank, cost, speed, tasks_at_once
-from vision.episodes import Shape
+from metabench.algorithms import Workers, cross_entropy
+from metabench.algorithms.meta_gradient import chunk_outputs
+from metabench.bench.distributed import Processes
+from metabench.bench.recipes.recipe import FewShotRecipe, RecipeError
+from metabench.bench.text import duration, flops_text
+from metabench.bench.training.dry_run import meanings
+from metabench.bench.training.run import Machine, Options
+from metabench.bench.worlds import resolve
+from metabench.bench.worlds.few_shot_build import make_learner
+from metabench.bench.worlds.few_shot_cost import cost_rows
+from metabench.bench.worlds.few_shot_flops import Flops, Kept, _glimpse, blank, cost, speed, tasks_at_once
+from metabench.vision.episodes import Shape
 
 SMALL = {"width": 8, "ways": 3, "train_ways": 3, "queries": 2, "train_queries": 2}
 

@@ -15,13 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from algorithms.learner import Batch
-from bench.cli.main import main
-from bench.data_sets.verbs import download, import_data, list_data, preview, source_of, verify
-from vision import DATASETS
-from vision.data.omniglot import OMNIGLOT, PARTS
-from vision.data.quick_draw import QUICK_DRAW
-from vision.data.source import DataError, data_root
+from metabench.algorithms.learner import Batch
+from metabench.bench.cli.main import main
+from metabench.bench.data_sets.verbs import download, import_data, list_data, preview, source_of, verify
+from metabench.vision import DATASETS
+from metabench.vision.data.omniglot import OMNIGLOT, PARTS
+from metabench.vision.data.quick_draw import QUICK_DRAW
+from metabench.vision.data.source import DataError, data_root
 
 REAL = data_root()
 needs_data = pytest.mark.skipif(

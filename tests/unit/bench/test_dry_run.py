@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.main import main
-from bench.distributed import Processes
-from bench.recipes.recipe import FewShotRecipe
-from bench.text import bytes_text, tasks_text
-from bench.training.run import Machine
-from bench.worlds import resolve
-from bench.worlds.few_shot_cost import cost_rows
-from vision import DATASETS
-from vision.data.glyphs import Glyphs
-from vision.data.source import Dataset
+from metabench.bench.cli.main import main
+from metabench.bench.distributed import Processes
+from metabench.bench.recipes.recipe import FewShotRecipe
+from metabench.bench.text import bytes_text, tasks_text
+from metabench.bench.training.run import Machine
+from metabench.bench.worlds import resolve
+from metabench.bench.worlds.few_shot_cost import cost_rows
+from metabench.vision import DATASETS
+from metabench.vision.data.glyphs import Glyphs
+from metabench.vision.data.source import Dataset
 
 
 def test_units_and_plurals() -> None:

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import Diverged, Workers, adapt
-from algorithms.suite import scores_by_update
-from bench.distributed import Processes
-from bench.training.evaluate import evaluate
-from bench.worlds import build, resolve
-from vision import DATASETS
-from vision.data.glyphs import Glyphs
-from vision.suite import FewShot
+from metabench.algorithms import Diverged, Workers, adapt
+from metabench.algorithms.suite import scores_by_update
+from metabench.bench.distributed import Processes
+from metabench.bench.training.evaluate import evaluate
+from metabench.bench.worlds import build, resolve
+from metabench.vision import DATASETS
+from metabench.vision.data.glyphs import Glyphs
+from metabench.vision.suite import FewShot
 
 ALGORITHMS = ("maml", "anil", "meta-sgd", "protonet", "metaoptnet")
 
@@ -81,7 +81,7 @@ class Threads:
 @pytest.mark.parametrize(("count", "world"), [(9, 2), (2, 3), (1, 2)])
 def test_shared_over_processes_each_task_is_scored_once_and_the_order_kept(tmp_path, monkeypatch, count, world):
     group = Threads(world)
-    monkeypatch.setattr("bench.distributed.dist.all_gather_object", group.all_gather)
+    monkeypatch.setattr("metabench.bench.distributed.dist.all_gather_object", group.all_gather)
     built = [made(tmp_path) for _ in range(world)]
     whole, drawn, results = scores(built[0], count), [], [None] * world
 

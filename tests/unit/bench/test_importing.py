@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cli.main import main
-from bench.data_sets.verbs import import_data
-from vision import DATASETS
-from vision.data.cache import sweep
-from vision.data.mini_imagenet import MINI_IMAGENET, ravi_larochelle
-from vision.data.omniglot import OMNIGLOT, PARTS
-from vision.data.quick_draw import QUICK_DRAW
-from vision.data.source import DataError
+from metabench.bench.cli.main import main
+from metabench.bench.data_sets.verbs import import_data
+from metabench.vision import DATASETS
+from metabench.vision.data.cache import sweep
+from metabench.vision.data.mini_imagenet import MINI_IMAGENET, ravi_larochelle
+from metabench.vision.data.omniglot import OMNIGLOT, PARTS
+from metabench.vision.data.quick_draw import QUICK_DRAW
+from metabench.vision.data.source import DataError
 
 SPLITS = ravi_larochelle()
 TRAIN, VAL = SPLITS["train"], SPLITS["val"]
@@ -332,7 +332,7 @@ def test_upper_case_drawings_and_files_below(tmp_path: Path) -> None:
 
 SLOW = """
 import shutil, sys, time
-from bench.cli.main import main
+from metabench.bench.cli.main import main
 def slow(*_):
     print("copying", flush=True)
     time.sleep(60)

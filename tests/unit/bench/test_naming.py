@@ -6,13 +6,13 @@ import shlex
 
 import pytest
 
-from bench.cli.run import labelled, parse_evaluate, parse_run
-from bench.recipes import control, few_shot
-from bench.recipes.recipe import RecipeError
-from bench.worlds import Retest, resolve
-from bench.worlds.command import called, command
-from bench.worlds.naming import run_words, schedule_of
-from bench.worlds.retest import retest_words, retested
+from metabench.bench.cli.run import labelled, parse_evaluate, parse_run
+from metabench.bench.recipes import control, few_shot
+from metabench.bench.recipes.recipe import RecipeError
+from metabench.bench.worlds import Retest, resolve
+from metabench.bench.worlds.command import called, command
+from metabench.bench.worlds.naming import run_words, schedule_of
+from metabench.bench.worlds.retest import retest_words, retested
 from tests.support.synthetic import record
 
 CHANGES = [
@@ -64,7 +64,7 @@ def test_the_command_of_a_record_says_how_the_machine_was_used():
     made = record(seed=3, inner_lr=0.5)
     made["provenance"] |= {"threads": 2, "processes": 4, "precision": "bf16", "compile": True}
     assert command(made) == (
-        "torchrun --nproc-per-node=4 -m bench run maml omniglot-5w1s --inner-lr 0.5 --seed 3 "
+        "torchrun --nproc-per-node=4 -m metabench run maml omniglot-5w1s --inner-lr 0.5 --seed 3 "
         "--threads 2 --precision bf16 --compile"
     )
 

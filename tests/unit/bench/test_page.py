@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.leaderboard.board import assemble
-from bench.leaderboard.charts import Reproduction, Series, lines, scatter
-from bench.leaderboard.page import html
-from bench.leaderboard.page_detail import learning_curve
+from metabench.bench.leaderboard.board import assemble
+from metabench.bench.leaderboard.charts import Reproduction, Series, lines, scatter
+from metabench.bench.leaderboard.page import html
+from metabench.bench.leaderboard.page_detail import learning_curve
 from tests.support.synthetic import record, write
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published.yaml"

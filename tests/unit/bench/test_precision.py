@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench.records.check import read_record
-from bench.training import precision as module
-from bench.training.precision import BEARS_BF16, automatic, has_bf16, shown
-from bench.training.run import Machine
-from bench.worlds import learner_of, resolve
+from metabench.bench.records.check import read_record
+from metabench.bench.training import precision as module
+from metabench.bench.training.precision import BEARS_BF16, automatic, has_bf16, shown
+from metabench.bench.training.run import Machine
+from metabench.bench.worlds import learner_of, resolve
 from tests.support.synthetic import record
 
 RECORDS = Path(__file__).parents[3] / "results" / "precision"

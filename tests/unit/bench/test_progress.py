@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
-from bench.training.progress import Progress
+from metabench.bench.training.progress import Progress
 
 VISION = {"loss": 1.434, "accuracy": 0.468}
 CONTROL = {"return_before": -140.3, "return": -80.2, "surrogate": 0.123, "kl": 0.01, "tries": 1.0}

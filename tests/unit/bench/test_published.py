@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.leaderboard.protocol import CONTROL_FIELDS, FIELDS, UNSTATED, VISION_FIELDS, compare
-from bench.leaderboard.published import Entry, Interval, PublishedError, load
-from bench.recipes.recipe import ControlRecipe, RecipeError
-from bench.worlds import control_build, resolve
-from envs import ENVIRONMENTS
+from metabench.bench.leaderboard.protocol import CONTROL_FIELDS, FIELDS, UNSTATED, VISION_FIELDS, compare
+from metabench.bench.leaderboard.published import Entry, Interval, PublishedError, load
+from metabench.bench.recipes.recipe import ControlRecipe, RecipeError
+from metabench.bench.worlds import control_build, resolve
+from metabench.envs import ENVIRONMENTS
 from tests.support.synthetic import protocol_of
 
 FILE = Path(__file__).parents[3] / "results" / "published.yaml"

@@ -8,9 +8,9 @@ import re
 
 import pytest
 
-from algorithms import LEARNERS
-from bench.recipes import recipe as recipe_module
-from bench.recipes.recipe import (
+from metabench.algorithms import LEARNERS
+from metabench.bench.recipes import recipe as recipe_module
+from metabench.bench.recipes.recipe import (
     LAKE_RUNS,
     ControlRecipe,
     FewShotRecipe,

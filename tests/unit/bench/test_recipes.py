@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from algorithms import LEARNERS
-from bench.cli.run import labelled, parse_run
-from bench.recipes.few_shot import BENCHMARKS, DATASET_FIELDS, PAPERS, SHORT, VARIANTS, benchmark_names
-from bench.recipes.recipe import FewShotRecipe, RecipeError
-from bench.worlds import resolve
-from vision import DATASETS
+from metabench.algorithms import LEARNERS
+from metabench.bench.cli.run import labelled, parse_run
+from metabench.bench.recipes.few_shot import BENCHMARKS, DATASET_FIELDS, PAPERS, SHORT, VARIANTS, benchmark_names
+from metabench.bench.recipes.recipe import FewShotRecipe, RecipeError
+from metabench.bench.worlds import resolve
+from metabench.vision import DATASETS
 
 FIELDS = {
     f.name for of in (FewShotRecipe, *(kind.Settings for kind in LEARNERS.values())) for f in dataclasses.fields(of)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, VISION_FIELDS
-from bench.records.protocol import policy_name, protocol_key, protocol_of
-from bench.records.rows import read
+from metabench.bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, VISION_FIELDS
+from metabench.bench.records.protocol import policy_name, protocol_key, protocol_of
+from metabench.bench.records.rows import read
 from tests.support.synthetic import control_record, record, row, write
 
 YOUNGER = ("augmentation", "smoothing", "resampling", "policy", "time_step")

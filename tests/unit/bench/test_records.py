@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import Workers
-from bench.distributed import Processes
-from bench.leaderboard.protocol import VISION_FIELDS
-from bench.recipes.recipe import from_fields
-from bench.records.schema import file_name
-from bench.training import record as records
-from bench.training.checkpoint import RunFolderError
-from bench.training.record import make_record, provenance, write_record
-from bench.training.trainer import State
-from bench.worlds import build, resolve
-from bench.worlds.few_shot_build import protocol as protocol_of
-from vision import DATASETS
-from vision.data.glyphs import Glyphs
+from metabench.algorithms import Workers
+from metabench.bench.distributed import Processes
+from metabench.bench.leaderboard.protocol import VISION_FIELDS
+from metabench.bench.recipes.recipe import from_fields
+from metabench.bench.records.schema import file_name
+from metabench.bench.training import record as records
+from metabench.bench.training.checkpoint import RunFolderError
+from metabench.bench.training.record import make_record, provenance, write_record
+from metabench.bench.training.trainer import State
+from metabench.bench.worlds import build, resolve
+from metabench.bench.worlds.few_shot_build import protocol as protocol_of
+from metabench.vision import DATASETS
+from metabench.vision.data.glyphs import Glyphs
 
 RECIPE = dataclasses.replace(resolve("maml", "glyphs-5w1s"), width=4, rotations=("train",), test_tasks=4, test_steps=1)
 SCORES = np.array([[0.2, 0.5], [0.2, 1.0], [0.2, 0.75], [0.2, 1 / 3]])
@@ -109,7 +109,7 @@ def test_the_file_is_strict_json_and_replaced_as_a_whole(tmp_path, built, monkey
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bench.training.checkpoint.os.fsync", full)
+    monkeypatch.setattr("metabench.bench.training.checkpoint.os.fsync", full)
     with pytest.raises(RunFolderError, match=r"cannot write .*record\.json: No space left on device"):
         write_record(path, record | {"seed": 1})
     assert path.read_text() == text
@@ -163,4 +163,4 @@ def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
         facts["packages"]["torch"] == torch.__version__.split("+")[0] or facts["packages"]["torch"] == torch.__version__
     )
     several = provenance(torch.device("cpu"), 2, "fp32", 4)
-    assert several["command"] == "torchrun --nproc-per-node=4 -m bench run maml glyphs-5w1s --out 'a b'"
+    assert several["command"] == "torchrun --nproc-per-node=4 -m metabench run maml glyphs-5w1s --out 'a b'"

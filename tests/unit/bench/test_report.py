@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from bench.leaderboard.board import assemble
-from bench.leaderboard.markdown import code, embedded, escape, markdown
-from bench.leaderboard.report import report_command
-from bench.recipes.recipe import digest
-from bench.records.rows import read
-from bench.records.schema import file_name, sealed
+from metabench.bench.leaderboard.board import assemble
+from metabench.bench.leaderboard.markdown import code, embedded, escape, markdown
+from metabench.bench.leaderboard.report import report_command
+from metabench.bench.recipes.recipe import digest
+from metabench.bench.records.rows import read
+from metabench.bench.records.schema import file_name, sealed
 from tests.support.synthetic import control_record, record, row, speed_record, write
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published.yaml"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.speed import roofline
+from metabench.bench.speed import roofline
 
 
 def test_a_product_and_what_follows_it() -> None:

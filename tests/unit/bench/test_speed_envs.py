@@ -14,19 +14,18 @@ import pytest
 import torch
 from rich.console import Console
 
-import bench.speed.command
-from algorithms import TrustRegionOuter, Workers
-from bench.cli.main import main
-from bench.leaderboard.report import report_command
-from bench.records.check import check_speed, read_record
-from bench.records.speed import rate
-from bench.speed.envs import ENVS_WORKLOADS, run_envs
-from bench.speed.iteration import SIMULATION, WATCHED, Iteration, _shares
-from bench.speed.stepping import BesideGymnasium, BesidePhysics, ClosedLoop, same_robot
-from bench.speed.stopwatch import Stopwatch
-from bench.speed.table import profiles, table
-from bench.speed.turns import alternate, ratio
-from bench.speed.workloads import Unequal
+from metabench.algorithms import TrustRegionOuter, Workers
+from metabench.bench.cli.main import main
+from metabench.bench.leaderboard.report import report_command
+from metabench.bench.records.check import check_speed, read_record
+from metabench.bench.records.speed import rate
+from metabench.bench.speed.envs import ENVS_WORKLOADS, run_envs
+from metabench.bench.speed.iteration import SIMULATION, WATCHED, Iteration, _shares
+from metabench.bench.speed.stepping import BesideGymnasium, BesidePhysics, ClosedLoop, same_robot
+from metabench.bench.speed.stopwatch import Stopwatch
+from metabench.bench.speed.table import profiles, table
+from metabench.bench.speed.turns import alternate, ratio
+from metabench.bench.speed.workloads import Unequal
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published.yaml"
 
@@ -182,7 +181,7 @@ def test_the_record_is_a_table_and_a_profile() -> None:
 
 def test_a_filed_record_is_on_the_leaderboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench.speed.command, "ENVS_WORKLOADS", {"iteration": Fake()})
+    monkeypatch.setattr("metabench.bench.speed.command.ENVS_WORKLOADS", {"iteration": Fake()})
     assert main(["bench", "envs", "--threads", "1", "--rounds", "2", "--publish"]) == 0
     (filed,) = (tmp_path / "results" / "records").iterdir()
     assert filed.name.startswith("speed_envs_cpu") and filed.name.endswith("_1-threads.json")
@@ -215,7 +214,7 @@ def test_unequal_work_is_not_timed(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def row(*_: Any) -> Any:
         raise Unequal("open and closed loop end in different states")
 
-    monkeypatch.setattr(bench.speed.command, "ENVS_WORKLOADS", {"a": types.SimpleNamespace(peer="b", row=row)})
+    monkeypatch.setattr("metabench.bench.speed.command.ENVS_WORKLOADS", {"a": types.SimpleNamespace(peer="b", row=row)})
     assert main(["bench", "envs"]) == 1
     assert "open and closed loop end in different states; nothing is timed" in capsys.readouterr().err
 

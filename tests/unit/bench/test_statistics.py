@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.records.statistics import (
+from metabench.bench.records.statistics import (
     interquartile_mean,
     mean_interval,
     probability_of_improvement,

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from bench.cli import main as command_line
-from bench.stopping import Interrupted, asked, interrupting, status
+from metabench.bench.cli import main as command_line
+from metabench.bench.stopping import Interrupted, asked, interrupting, status
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -67,6 +67,6 @@ def test_a_run_that_is_stopped_at_once_says_what_is_there(monkeypatch, capsys, t
             (tmp_path / "checkpoint.pt").touch()
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr("bench.cli.run.execute", interrupt)
+    monkeypatch.setattr("metabench.bench.cli.run.execute", interrupt)
     assert command_line.main(["run", "maml", "glyphs-5w1s", "--out", str(tmp_path)]) == 143
     assert capsys.readouterr().err == f"\n{said}\n"

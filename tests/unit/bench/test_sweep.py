@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.sweep import engine as engine_module
-from bench.sweep import sweep as sweep_module
-from bench.sweep.engine import OUTPUT, Local, command, last_line
-from bench.sweep.job import Job, Standing, publish, standing
-from bench.sweep.sweep import Run, Stopped, Sweep
-from bench.sweep.table import Lines, LiveTable, summary, table
-from bench.training.record import write_record
-from bench.worlds import resolve
+from metabench.bench.sweep import engine as engine_module
+from metabench.bench.sweep import sweep as sweep_module
+from metabench.bench.sweep.engine import OUTPUT, Local, command, last_line
+from metabench.bench.sweep.job import Job, Standing, publish, standing
+from metabench.bench.sweep.sweep import Run, Stopped, Sweep
+from metabench.bench.sweep.table import Lines, LiveTable, summary, table
+from metabench.bench.training.record import write_record
+from metabench.bench.worlds import resolve
 from tests.support.synthetic import record
 
 
@@ -226,6 +226,16 @@ def test_a_job_that_cannot_be_started_is_marked(tmp_path: Path) -> None:
     assert [run.standing.reason for run in runs] == ["[Errno 28] No space left on device"] * 2
 
 
+def test_a_job_that_another_process_ends_as_its_turn_comes_is_filed(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path, [0])
+    assert runs[0].standing.word == "to do"
+    finished(runs[0].job)
+    engine = Scripted(1, lambda one: 0)
+    Sweep(runs, engine, Watch(), records=tmp_path / "records").run()
+    assert engine.submitted == []
+    assert [p.name for p in (tmp_path / "records").iterdir()] == [runs[0].job.file]
+
+
 def test_a_job_that_another_process_runs_is_waited_for(tmp_path: Path) -> None:
     held = job(tmp_path, 0)
     held.folder.mkdir(parents=True)
@@ -302,7 +312,7 @@ def wait(handle: engine_module.Handle) -> int:
 def test_a_job_is_told_its_seed_folder_and_threads_and_its_own_threads_win(tmp_path: Path) -> None:
     one = job(tmp_path, 3)
     assert command(one, 4) == [
-        sys.executable, "-m", "bench", "run", "maml", "omniglot-5w1s", "--threads", "4", "--schedule", "short",
+        sys.executable, "-m", "metabench", "run", "maml", "omniglot-5w1s", "--threads", "4", "--schedule", "short",
         "--seed", "3", "--out", str(one.folder),
     ]  # fmt: skip
 
@@ -401,7 +411,7 @@ def test_a_log_gets_a_line_when_something_happens(tmp_path: Path, monkeypatch: p
         lines.show(runs)
         runs[0].standing = Standing("running", 500, "91.00 ± 1.00")
         lines.show(runs)
-        monkeypatch.setattr("bench.sweep.table.REMIND", 0.0)
+        monkeypatch.setattr("metabench.bench.sweep.table.REMIND", 0.0)
         lines.show(runs)
         lines.show(runs)
         runs[0].standing = Standing("diverged", reason="the loss is nan")

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import Diverged, Workers
-from bench.distributed import Processes
-from bench.recipes.recipe import RecipeError
-from bench.stopping import status
-from bench.training import checkpoint
-from bench.training.checkpoint import RunFolderError
-from bench.training.progress import Progress
-from bench.training.trainer import State, Stopped, Trainer
-from bench.worlds import build, resolve
-from bench.worlds import few_shot_build as build_module
-from vision import DATASETS
-from vision.data.glyphs import Glyphs
-from vision.models.backbones import ResNet12
+from metabench.algorithms import Diverged, Workers
+from metabench.bench.distributed import Processes
+from metabench.bench.recipes.recipe import RecipeError
+from metabench.bench.stopping import status
+from metabench.bench.training import checkpoint
+from metabench.bench.training.checkpoint import RunFolderError
+from metabench.bench.training.progress import Progress
+from metabench.bench.training.trainer import State, Stopped, Trainer
+from metabench.bench.worlds import build, resolve
+from metabench.bench.worlds import few_shot_build as build_module
+from metabench.vision import DATASETS
+from metabench.vision.data.glyphs import Glyphs
+from metabench.vision.models.backbones import ResNet12
 
 RECIPE = dataclasses.replace(
     resolve("protonet", "glyphs-5w1s"),
@@ -140,7 +140,7 @@ def test_nothing_to_validate_on_is_said_before_training(tmp_path, no_validation_
 
 def test_the_best_learner_on_validation_is_kept(tmp_path, monkeypatch):
     means = iter([0.3, 0.5, 0.5])
-    monkeypatch.setattr("bench.training.trainer.mean_interval", lambda scores: (next(means), 0.1, 4))
+    monkeypatch.setattr("metabench.bench.training.trainer.mean_interval", lambda scores: (next(means), 0.1, 4))
     one = trainer(tmp_path, dataclasses.replace(RECIPE, val_every=2))
     snapshots = []
     keep = one.validate
@@ -343,7 +343,7 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("bench.training.run_log.os.fsync", full)
+    monkeypatch.setattr("metabench.bench.training.run_log.os.fsync", full)
     with pytest.raises(RunFolderError) as caught:
         train(trainer(tmp_path))
     assert str(caught.value) == (

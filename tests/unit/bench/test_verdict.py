@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, TASK, VISION_FIELDS, Difference, compare
-from bench.leaderboard.published import Entry, Interval
-from bench.leaderboard.verdict import WORDS, verdict
-from bench.records.rows import Row, summarise
-from bench.worlds import resolve
+from metabench.bench.leaderboard.protocol import CONTROL_FIELDS, NOTED, TASK, VISION_FIELDS, Difference, compare
+from metabench.bench.leaderboard.published import Entry, Interval
+from metabench.bench.leaderboard.verdict import WORDS, verdict
+from metabench.bench.records.rows import Row, summarise
+from metabench.bench.worlds import resolve
 from tests.support.synthetic import control_record, entry, half_width, protocol_of, record, row
 
 WIDTH = half_width(0.02)

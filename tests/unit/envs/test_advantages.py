@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.advantages import REGULARISER, advantages, baseline_features, discounted, fit, normalised
+from metabench.envs.advantages import REGULARISER, advantages, baseline_features, discounted, fit, normalised
 
 
 def ragged(seed: int = 0, tasks: int = 2, rollouts: int = 3, horizon: int = 6) -> tuple[np.ndarray, ...]:

@@ -14,8 +14,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from envs import ENVIRONMENTS, MetaEnv, MetaVectorEnv, Simulator, gymnasium_id
-from envs.opengl import CannotDraw, context_kind
+from metabench.envs import ENVIRONMENTS, MetaEnv, MetaVectorEnv, Simulator, gymnasium_id
+from metabench.envs.opengl import CannotDraw, context_kind
 
 EXPECTED = (
     "minimum value is -infinity",

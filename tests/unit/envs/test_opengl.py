@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from envs.opengl import CannotDraw, context_kind
+from metabench.envs.opengl import CannotDraw, context_kind
 
 ROOT = Path(__file__).parents[3]
 STEP = """
 import os, gymnasium
 before = dict(os.environ)
-import envs
+import metabench.envs
 assert {k: v for k, v in os.environ.items() if "GL" in k} == {k: v for k, v in before.items() if "GL" in k}
 env = gymnasium.make("metabench/CheetahDir-v0")
 env.reset(seed=0)

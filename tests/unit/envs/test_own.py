@@ -12,13 +12,13 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from gymnasium.wrappers import TimeLimit
 
-from algorithms import MAML, Gaussian, Network
-from algorithms.suite import collect, scores_by_update
-from envs import ENVIRONMENTS, Simulator, gymnasium_id
-from envs.environment import Environment
-from envs.own import TASK, CannotUse, OwnEnvironment, benchmark_name, own
-from envs.policy import Perceptron
-from envs.suite import Control
+from metabench.algorithms import MAML, Gaussian, Network
+from metabench.algorithms.suite import collect, scores_by_update
+from metabench.envs import ENVIRONMENTS, Simulator, gymnasium_id
+from metabench.envs.environment import Environment
+from metabench.envs.own import TASK, CannotUse, OwnEnvironment, benchmark_name, own
+from metabench.envs.policy import Perceptron
+from metabench.envs.suite import Control
 
 NUMBERS = np.arange(3)
 

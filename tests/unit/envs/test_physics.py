@@ -12,8 +12,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs import ENVIRONMENTS, Simulator
-from envs.robots.physics import load_model, scaled_models
+from metabench.envs import ENVIRONMENTS, Simulator
+from metabench.envs.robots.physics import load_model, scaled_models
 
 SAME_BODY = {"half_cheetah.xml": "HalfCheetah-v5", "ant.xml": "Ant-v5", "humanoid.xml": "Humanoid-v5"}
 

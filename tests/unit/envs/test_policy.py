@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import Gaussian, Network
-from envs.policy import Perceptron
+from metabench.algorithms import Gaussian, Network
+from metabench.envs.policy import Perceptron
 
 HIDDEN = (5, 4)
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs import ENVIRONMENTS
-from envs.robots.ant import rotation
-from envs.spec import Spec
+from metabench.envs import ENVIRONMENTS
+from metabench.envs.robots.ant import rotation
+from metabench.envs.spec import Spec
 
 
 def reward(spec: Spec, before: Any, control: Any, task: dict[str, Any], **state: Any) -> float:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import MAML, Diverged, Gaussian, Learner, Network, adapt
-from algorithms.network import Params
-from envs import ENVIRONMENTS, Simulator, Spec
-from envs.advantages import advantages, baseline_features, discounted, normalised
-from envs.policy import Perceptron
-from envs.robots.physics import Physics
-from envs.rollouts import Rollouts, roll_out, weigh
-from envs.suite import Control
+from metabench.algorithms import MAML, Diverged, Gaussian, Learner, Network, adapt
+from metabench.algorithms.network import Params
+from metabench.envs import ENVIRONMENTS, Simulator, Spec
+from metabench.envs.advantages import advantages, baseline_features, discounted, normalised
+from metabench.envs.policy import Perceptron
+from metabench.envs.robots.physics import Physics
+from metabench.envs.rollouts import Rollouts, roll_out, weigh
+from metabench.envs.suite import Control
 from tests.support.line import Line, Points
 
 SEEDS = {"train": 0, "val": 1, "test": 2}

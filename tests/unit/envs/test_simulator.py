@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs import ENVIRONMENTS, Simulator, TaskError
-from envs.spec import Spec
-from envs.variables import Floats
+from metabench.envs import ENVIRONMENTS, Simulator, TaskError
+from metabench.envs.spec import Spec
+from metabench.envs.variables import Floats
 
 
 def simulator(name: str, tasks: int = 2, rollouts: int = 3, threads: int = 1, **changes: Any) -> Simulator:

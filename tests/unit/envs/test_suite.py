@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import MAML, Batch, Gaussian, Learner, Network
-from algorithms.learner import partway
-from algorithms.suite import collect, scores_by_update
-from envs import ENVIRONMENTS, Spec
-from envs.policy import Perceptron
-from envs.rollouts import weigh
-from envs.suite import Control
+from metabench.algorithms import MAML, Batch, Gaussian, Learner, Network
+from metabench.algorithms.learner import partway
+from metabench.algorithms.suite import collect, scores_by_update
+from metabench.envs import ENVIRONMENTS, Spec
+from metabench.envs.policy import Perceptron
+from metabench.envs.rollouts import weigh
+from metabench.envs.suite import Control
 from tests.support.line import Line
 
 SEEDS = {"train": 0, "val": 7, "test": 8}

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from envs import ENVIRONMENTS, TaskError, split
-from envs.tasks import Distribution
-from envs.variables import Arc, Choice, Disc, Multiplier, Sign, Uniform
+from metabench.envs import ENVIRONMENTS, TaskError, split
+from metabench.envs.tasks import Distribution
+from metabench.envs.variables import Arc, Choice, Disc, Multiplier, Sign, Uniform
 
 VELOCITY = Distribution((Uniform("velocity", 0.0, 2.0),))
 HEADING = Distribution((Arc("direction"),))

@@ -8,8 +8,8 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
-from bench.recipes.recipe import FewShotRecipe
-from vision.augment import AUGMENTATIONS, Augment, Strong
+from metabench.bench.recipes.recipe import FewShotRecipe
+from metabench.vision.augment import AUGMENTATIONS, Augment, Strong
 
 STILL = {"padding": 0, "jitter": 0.0, "flip": False}
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from algorithms.network import forward_pass
+from metabench.algorithms.network import forward_pass
+from metabench.vision.data.source import DataError
+from metabench.vision.models.backbones import MLP, Conv4, ResNet12, channels_last, conv2d, drop_block, max_pool
 from tests.support.checks import EXACT, assert_close
 from tests.support.reference import plain
 from tests.support.small import BODIES, images, network
-from vision.data.source import DataError
-from vision.models.backbones import MLP, Conv4, ResNet12, channels_last, conv2d, drop_block, max_pool
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision.data.decode import decode
-from vision.data.source import DataError
+from metabench.vision.data.decode import decode
+from metabench.vision.data.source import DataError
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:

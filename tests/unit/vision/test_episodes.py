@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from vision.data.glyphs import GLYPHS
-from vision.data.lake import Runs
-from vision.data.source import ClassImages, DataError, Dataset
-from vision.episodes import Episodes, FixedEpisodes, Shape
+from metabench.vision.data.glyphs import GLYPHS
+from metabench.vision.data.lake import Runs
+from metabench.vision.data.source import ClassImages, DataError, Dataset
+from metabench.vision.episodes import Episodes, FixedEpisodes, Shape
 
 CLASSES, EACH = 30, 8
 

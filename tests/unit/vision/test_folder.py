@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision.data.decode import decode
-from vision.data.folder import Options, by_seed
-from vision.data.imported import Imported, Report, import_pictures
-from vision.data.source import DataError
+from metabench.vision.data.decode import decode
+from metabench.vision.data.folder import Options, by_seed
+from metabench.vision.data.imported import Imported, Report, import_pictures
+from metabench.vision.data.source import DataError
 
 CLASSES = [f"class{i}" for i in range(10)]
 
@@ -383,7 +383,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vision.data.cache.os.fsync", full)
+    monkeypatch.setattr("metabench.vision.data.cache.os.fsync", full)
     with pytest.raises(
         DataError, match=r"The data folder .*imported is full\. Nothing was imported; set METABENCH_DATA"
     ):

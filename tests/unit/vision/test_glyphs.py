@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vision.data.glyphs import ALPHABET, GLYPHS, STROKES, draw, noise, programs, uniform
-from vision.data.pen import CONTROLS, SIZE, rasterise
-from vision.data.source import DataError
+from metabench.vision.data.glyphs import ALPHABET, GLYPHS, STROKES, draw, noise, programs, uniform
+from metabench.vision.data.pen import CONTROLS, SIZE, rasterise
+from metabench.vision.data.source import DataError
 
 
 def test_uniform_and_noise_have_their_moments() -> None:

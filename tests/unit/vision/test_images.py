@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision.data import cache as cache_module
-from vision.data.archive import choose, identity, walk
-from vision.data.cache import Item, cached, content_digest, key_of
-from vision.data.source import (
+from metabench.vision.data import cache as cache_module
+from metabench.vision.data.archive import choose, identity, walk
+from metabench.vision.data.cache import Item, cached, content_digest, key_of
+from metabench.vision.data.source import (
     ClassImages,
     DataError,
     Dataset,
@@ -381,7 +381,7 @@ def test_folders_left_by_a_killed_process_are_swept(tmp_path: Path) -> None:
 BUILDER = """
 import sys, numpy as np
 from pathlib import Path
-from vision.data.cache import Item, cached
+from metabench.vision.data.cache import Item, cached
 pairs = [(i, j) for i in range(3) for j in range(2)]
 items = [Item(f"class{i}", f"{j}", "", lambda k=10 * i + j: bytes(range(k, k + 16))) for i, j in pairs]
 raw = lambda data, place: np.frombuffer(data, np.uint8).reshape(1, 4, 4)

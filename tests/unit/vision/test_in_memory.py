@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vision.data.decode import decode
-from vision.data.source import DataError, Dataset
-from vision.episodes import Episodes, Shape
+from metabench.vision.data.decode import decode
+from metabench.vision.data.source import DataError, Dataset
+from metabench.vision.episodes import Episodes, Shape
 
 
 class Digits:

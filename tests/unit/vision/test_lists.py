@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vision.data.archive import Member
-from vision.data.lists import Lists, Row, kind_of, parse_classes, read_list
-from vision.data.source import DataError
+from metabench.vision.data.archive import Member
+from metabench.vision.data.lists import Lists, Row, kind_of, parse_classes, read_list
+from metabench.vision.data.source import DataError
 
 
 def member(path: str) -> Member:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data_sets.verbs import import_data
-from vision.data.mini_imagenet import MINI_IMAGENET, MiniImageNet, ravi_larochelle, read_lists
-from vision.data.source import DataError, Dataset, data_root
+from metabench.bench.data_sets.verbs import import_data
+from metabench.vision.data.mini_imagenet import MINI_IMAGENET, MiniImageNet, ravi_larochelle, read_lists
+from metabench.vision.data.source import DataError, Dataset, data_root
 
 SPLITS = ravi_larochelle()
 REAL = data_root()

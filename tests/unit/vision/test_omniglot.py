@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision.data.lake import OFFICIAL, read_runs
-from vision.data.omniglot import OMNIGLOT, PARTS, Omniglot, lake_runs, vinyals
-from vision.data.source import DataError, Dataset, data_root
+from metabench.vision.data.lake import OFFICIAL, read_runs
+from metabench.vision.data.omniglot import OMNIGLOT, PARTS, Omniglot, lake_runs, vinyals
+from metabench.vision.data.source import DataError, Dataset, data_root
 
 REAL = data_root()
 needs_data = pytest.mark.skipif(
@@ -203,7 +203,7 @@ def never(data: bytes, place: str, **options: object) -> np.ndarray:
 
 def test_a_cached_set_is_not_decoded_again(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = TINY.load(root, "vinyals", cache=cache).images
-    monkeypatch.setattr("vision.data.omniglot.decode", never)
+    monkeypatch.setattr("metabench.vision.data.omniglot.decode", never)
     after = TINY.load(root, "lake", cache=cache).images
     assert after.digest == before.digest
     assert np.array_equal(after.images[:50], before.images[:50])

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vision.data.pickles import read_cache
-from vision.data.source import DataError
+from metabench.vision.data.pickles import read_cache
+from metabench.vision.data.source import DataError
 
 IMAGES = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 
@@ -173,7 +173,7 @@ def test_an_attack_ends_with_the_error_and_not_with_a_signal(tmp_path: Path, how
     code = "import sys, pathlib; from vision.data.pickles import read_cache as read; read(pathlib.Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "c.pkl")], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "vision.data.source.DataError" in done.stderr
+    assert "metabench.vision.data.source.DataError" in done.stderr
     assert "c.pkl is refused: it asks for the dtype" in done.stderr
 
 

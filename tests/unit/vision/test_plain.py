@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.models import resnet18 as torchvisions
 
-from vision.models.plain import own, resnet18
+from metabench.vision.models.plain import own, resnet18
 
 NETS = """
 import torch

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data_sets.verbs import verify
-from vision.data import quick_draw
-from vision.data.quick_draw import QUICK_DRAW, open_bitmap, read_bundle, split_of
-from vision.data.source import DataError, data_root
-from vision.episodes import Episodes, Shape
+from metabench.bench.data_sets.verbs import verify
+from metabench.vision.data import quick_draw
+from metabench.vision.data.quick_draw import QUICK_DRAW, open_bitmap, read_bundle, split_of
+from metabench.vision.data.source import DataError, data_root
+from metabench.vision.episodes import Episodes, Shape
 
 REAL = data_root()
 needs_data = pytest.mark.skipif(

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from algorithms import Batch, Network, ProtoNet, adapt
-from algorithms.learner import trajectory
-from algorithms.likelihood import Categorical
-from algorithms.network import Params
-from algorithms.suite import scores_by_update
+from metabench.algorithms import Batch, Network, ProtoNet, adapt
+from metabench.algorithms.learner import trajectory
+from metabench.algorithms.likelihood import Categorical
+from metabench.algorithms.network import Params
+from metabench.algorithms.suite import scores_by_update
+from metabench.vision.augment import Augment, Augmentation, Strong
+from metabench.vision.suite import FewShot, Tasks
 from tests.support.small import LEARNERS, Smooth, images, learner
-from vision.augment import Augment, Augmentation, Strong
-from vision.suite import FewShot, Tasks
 
 
 class Drawn:
