@@ -48,8 +48,10 @@ DATASET_FIELDS: dict[str, Fields] = {
 
 PAPERS: dict[tuple[str, str], Fields] = {
     # Finn et al. 2017, §5.2 and its code: queries = shots on Omniglot, 15 on miniImageNet. The code turns the
-    # characters of an episode at test as it does in training.
+    # characters of an episode at test as it does in training. Its pictures, and ProtoNet's, are resized while they have
+    # 1 bit, for which Pillow takes the nearest pixel.
     ("maml", "omniglot"): {
+        "resample": "nearest",
         "rotations": ("train", "val", "test"),
         "inner_lr": 0.4,
         "test_steps": 3,
@@ -88,7 +90,7 @@ PAPERS: dict[tuple[str, str], Fields] = {
     # Snell et al. 2017 (and its code for Omniglot): 60-way episodes there, 30- and 20-way on miniImageNet. They train
     # until validation stops improving, then on Omniglot once more as long, on training and validation characters; the
     # iterations are this project's.
-    ("protonet", "omniglot"): EPISODES_60_WAY | {"split": "vinyals-trainval", "val_tasks": 0},
+    ("protonet", "omniglot"): EPISODES_60_WAY | {"split": "vinyals-trainval", "val_tasks": 0, "resample": "nearest"},
     ("protonet", "mini-imagenet"): {
         "width": 64,
         "norm": "running",

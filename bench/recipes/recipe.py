@@ -155,6 +155,9 @@ class FewShotRecipe(Recipe):
     """Support images a class while training."""
     train_queries: int = 15
     """Query images a class while training."""
+    resample: Literal["lanczos", "nearest"] = "lanczos"
+    """How pictures are brought to size: by Lanczos' filter, or (Omniglot) by the nearest pixel, which is what Pillow
+    does to 1-bit pictures and so what MAML's and ProtoNet's code trains on."""
     lake_runs: bool = False
     """Test on Lake's 20 fixed runs instead of drawn episodes (Omniglot)."""
     augment: Literal["none", "metaoptnet", "strong"] = "none"

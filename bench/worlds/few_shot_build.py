@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from typing import Any
@@ -20,7 +21,8 @@ from metabench.bench.worlds.built import TEST_SEED, Built, selection, settings_i
 from metabench.bench.worlds.world import Place
 from metabench.vision import DATASETS
 from metabench.vision.augment import AUGMENTATIONS
-from metabench.vision.data.source import Dataset
+from metabench.vision.data.omniglot import Omniglot, lake_runs
+from metabench.vision.data.source import Dataset, Source
 from metabench.vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
 from metabench.vision.models.backbones import MLP, Conv4, ResNet12
 from metabench.vision.models.plain import own, resnet18
@@ -33,7 +35,7 @@ FIRST_LAYER_BYTES = 64 * 4
 def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
     """Few-shot images: episodes of a data set, Adam or SGD on the query loss."""
     processes, workers, compile = place.processes, place.workers, place.compile
-    dataset = DATASETS[recipe.dataset].load(place.root, recipe.split, cache=place.cache)
+    dataset = source_of(recipe).load(place.root, recipe.split, cache=place.cache)
     _, channels, size, _ = dataset.images.images.shape
     train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     test = Shape(recipe.ways, recipe.shots, recipe.queries)
@@ -55,9 +57,7 @@ def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
         if split != "val" or recipe.val_tasks
     }
     if recipe.lake_runs:
-        from metabench.vision.data.omniglot import lake_runs
-
-        episodes["test"] = FixedEpisodes(lake_runs(place.root))
+        episodes["test"] = FixedEpisodes(lake_runs(place.root, resample=recipe.resample))
     suite = FewShot(episodes, processes.device, AUGMENTATIONS[recipe.augment])
     if compile and recipe.backbone not in ("conv4", "conv4-strided", "mlp"):
         why = "DropBlock's random draws" if recipe.backbone == "resnet12" else "a plain module's loop over tasks"
@@ -69,6 +69,16 @@ def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
     fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
     least = workers.threads if workers.device == "cpu" else 1
     return Built(suite, learner, outer, protocol(recipe, dataset, learner.network.body), max(least, min(fit, fast)))
+
+
+def source_of(recipe: FewShotRecipe) -> Source:
+    """The recipe's data set, its pictures brought to size as the recipe says."""
+    source = DATASETS[recipe.dataset]
+    if recipe.resample == "lanczos":
+        return source
+    if not isinstance(source, Omniglot):
+        raise RecipeError(f"{recipe.name}: --resample {recipe.resample} is Omniglot's; {recipe.dataset} has lanczos")
+    return dataclasses.replace(source, resample=recipe.resample)
 
 
 def protocol(recipe: FewShotRecipe, dataset: Dataset, body: nn.Module) -> dict[str, Any]:

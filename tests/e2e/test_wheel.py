@@ -24,7 +24,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     tree = folder / "tree"
     tree.mkdir()
-    for name in ("algorithms", "vision", "envs", "bench", "results/baselines"):
+    for name in ("algorithms", "vision", "envs", "bench", "metabench", "results/baselines"):
         shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "results/published.yaml"):
         shutil.copy(ROOT / name, tree / name)
@@ -38,17 +38,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def metabench(installed: Path, here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run its command in a folder that has one named bench, as anybody's may."""
     (here / "bench").mkdir(exist_ok=True)
-    program = f"import sys; sys.path.insert(0, {str(installed)!r}); from bench.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-P", "-c", program, *arguments]
+    program = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from metabench.bench.cli.main import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-P", "-c", program, str(installed), *arguments]
     plain = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"METABENCH_CACHE": str(here / "cache")}
     return subprocess.run(command, cwd=here, env=plain, capture_output=True, text=True)
 
 
 def test_a_wheel_holds_the_published_numbers_and_the_baselines_and_no_record(installed: Path) -> None:
-    shipped = sorted(str(p.relative_to(installed / "bench/shipped")) for p in (installed / "bench/shipped").rglob("*"))
+    folder = installed / "metabench/bench/shipped"
+    shipped = sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
     assert shipped == ["baselines", "baselines/check.json", "published.yaml"]
     for name in ("published.yaml", "baselines/check.json"):
-        assert (installed / "bench/shipped" / name).read_bytes() == (ROOT / "results" / name).read_bytes()
+        assert (folder / name).read_bytes() == (ROOT / "results" / name).read_bytes()
 
 
 def test_report_away_from_a_checkout_holds_own_records_against_the_published(installed: Path, tmp_path: Path) -> None:

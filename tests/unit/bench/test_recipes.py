@@ -10,6 +10,7 @@ from metabench.bench.cli.run import labelled, parse_run
 from metabench.bench.recipes.few_shot import BENCHMARKS, DATASET_FIELDS, PAPERS, SHORT, VARIANTS, benchmark_names
 from metabench.bench.recipes.recipe import FewShotRecipe, RecipeError
 from metabench.bench.worlds import resolve
+from metabench.bench.worlds.few_shot_build import source_of
 from metabench.vision import DATASETS
 
 FIELDS = {
@@ -152,3 +153,12 @@ def test_flags_change_fields_and_the_label():
     assert (other.lr_factors, other.rotations) == (((5, 0.5),), ("train",))
     assert other.iterations == resolve("protonet", "omniglot-5w1s", "short").iterations
     assert parsed("--train-ways", "60").schedule == "paper"
+
+
+def test_only_omniglot_is_brought_to_size_in_another_way():
+    recipe = resolve("protonet", "omniglot-5w1s")
+    assert source_of(recipe).resample == recipe.resample == "nearest"
+    assert source_of(dataclasses.replace(recipe, resample="lanczos")) is DATASETS["omniglot"]
+    other = dataclasses.replace(resolve("protonet", "mini-imagenet-5w1s"), resample="nearest")
+    with pytest.raises(RecipeError, match="--resample nearest is Omniglot's; mini-imagenet has lanczos"):
+        source_of(other)

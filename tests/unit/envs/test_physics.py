@@ -27,7 +27,7 @@ def test_loading_every_robot_writes_and_says_nothing(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     code = (
         f"import sys; sys.path.insert(0, {str(root)!r})\n"
-        "from envs import ENVIRONMENTS\n"
+        "from metabench.envs import ENVIRONMENTS\n"
         "print(len({spec.model.nq for spec in ENVIRONMENTS.values() if hasattr(spec, 'model')}))"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -170,7 +170,9 @@ def test_bytes_are_never_taken_for_objects(tmp_path: Path, attack: object, messa
 def test_an_attack_ends_with_the_error_and_not_with_a_signal(tmp_path: Path, how: str) -> None:
     made = Runs(np.ndarray, (1,), np.dtype("O"), ADDRESS) if how == "ndarray" else Runs(SCALAR, FORGED, ADDRESS)
     (tmp_path / "c.pkl").write_bytes(pickle.dumps(Runs(tuple, made), 3))
-    code = "import sys, pathlib; from vision.data.pickles import read_cache as read; read(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib; from metabench.vision.data import pickles; pickles.read_cache(pathlib.Path(sys.argv[1]))"
+    )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "c.pkl")], capture_output=True, text=True)
     assert done.returncode == 1
     assert "metabench.vision.data.source.DataError" in done.stderr
