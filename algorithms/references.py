@@ -31,15 +31,15 @@ def load(reference: str) -> Any:
     if not REFERENCE.fullmatch(reference):
         raise CannotLoad(f"{reference!r} is no reference; write module:my_package.MyThing")
     module, _, name = reference.removeprefix(PREFIX).replace(":", ".").rpartition(".")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+    if (cwd := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, cwd)
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise CannotLoad(f"{reference}: importing {module} fails: {error}") from error
         raise CannotLoad(
-            f"{reference}: there is no module {error.name}, neither in {here} nor among the installed ones"
+            f"{reference}: there is no module {error.name}, neither in {cwd} nor among the installed ones"
         ) from error
     except Exception as error:
         raise CannotLoad(f"{reference}: importing {module} fails: {type(error).__name__}: {error}") from error

@@ -37,7 +37,7 @@ def interrupting() -> Iterator[None]:
 
 
 @contextmanager
-def asked(notice: str) -> Iterator[Callable[[], int]]:
+def noting_signals(notice: str) -> Iterator[Callable[[], int]]:
     """A scope in which a signal is noted, for work that ends at a place of its own; the second raises `Interrupted`.
 
     Args:

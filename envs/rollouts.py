@@ -105,7 +105,7 @@ def act(learner: Learner, fast: Params, observations: Floats) -> tuple[Floats, F
     return mean, log_std
 
 
-def weigh(rollouts: Rollouts, discount: float, trace: float) -> Floats:
+def normalised_advantages(rollouts: Rollouts, discount: float, trace: float) -> Floats:
     """Normalised advantages (T, E, H) against each task's own linear baseline.
 
     The baseline is fitted to the returns that were seen. What a diverged rollout would still have earned is not among

@@ -13,7 +13,7 @@ from metabench.algorithms.learner import Batch, Learner
 from metabench.algorithms.network import Params
 from metabench.envs.environment import Environment, Episodes
 from metabench.envs.environment import Tasks as Variables
-from metabench.envs.rollouts import Rollouts, roll_out, weigh
+from metabench.envs.rollouts import Rollouts, normalised_advantages, roll_out
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,6 @@ class Control:
         def flat(x: np.ndarray) -> Tensor:
             return torch.as_tensor(x.reshape(x.shape[0], -1, *x.shape[3:]), dtype=torch.float32, device=self.device)
 
-        weights = weigh(rollouts, self.discount, self.trace)
+        weights = normalised_advantages(rollouts, self.discount, self.trace)
         x, y = flat(rollouts.observations), flat(rollouts.actions)
         return Batch(x, y, flat(weights), valid=flat(rollouts.valid), old=flat(rollouts.log_probs))

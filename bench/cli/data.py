@@ -24,7 +24,7 @@ from metabench.bench.data_sets import verbs as actions
 from metabench.bench.data_sets.own import import_own
 from metabench.bench.recipes.few_shot import BENCHMARKS, benchmark_names
 from metabench.bench.recipes.recipe import RecipeError
-from metabench.bench.terminal import say, wide
+from metabench.bench.terminal import say, table_console
 from metabench.bench.worlds import WORLDS
 from metabench.envs import ENVIRONMENTS
 from metabench.vision import DATASETS
@@ -42,7 +42,7 @@ class ListCommand:
 def list_all(arguments: list[str]) -> int:
     """metabench list."""
     tyro.cli(ListCommand, args=arguments, prog="metabench list")
-    console = wide()
+    console = table_console()
     algorithms = _table("algorithms", "name", "rule", "paper")
     for name, kind in LEARNERS.items():
         algorithms.add_row(name, escape(rule_of(kind)), escape(paper_of(kind)))
@@ -124,7 +124,7 @@ class ListData:
 
     def act(self) -> None:
         """Print the table."""
-        show_data(wide())
+        show_data(table_console())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rich.table import Table
 from metabench.bench.figures.few_shot import quickstart_figure
 from metabench.bench.recipes.recipe import FewShotRecipe, Recipe
 from metabench.bench.records.metric import METRICS
-from metabench.bench.terminal import say, wide
+from metabench.bench.terminal import say, table_console
 from metabench.bench.training.run import Machine, Options, execute
 from metabench.bench.worlds import resolve, world_of
 from metabench.bench.worlds.built import TEST_SEED
@@ -58,7 +58,7 @@ def quickstart(arguments: list[str]) -> int:
     folder = command.out or Path("runs") / "quickstart" / f"seed{command.seed}"
     records = {benchmark: trained(benchmark, folder, command) for benchmark in BENCHMARKS}
     if all(records.values()):
-        console = wide()
+        console = table_console()
         for of_benchmark in records.values():
             console.print(table(of_benchmark))
         say(f"picture: {draw(records, folder / 'quickstart.png')}", console)

@@ -84,7 +84,7 @@ def render(arguments: list[str]) -> int:
                 for task in command.task:
                     one = suite.tasks([task], "test")
                     shown = list(films(suite, one, learner, updates, command.every, SIZE))
-                    rows.append((f"{title}, {told(one.variables)}", shown))
+                    rows.append((f"{title}, {describe_task(one.variables)}", shown))
                 picture = filmstrip(rows, suite.spec, command.every)
     except (CannotDraw, Diverged) as error:
         raise RecipeError(f"{title}: {error}") from error
@@ -93,7 +93,7 @@ def render(arguments: list[str]) -> int:
     return 0
 
 
-def told(task: Mapping[str, object]) -> str:
+def describe_task(task: Mapping[str, object]) -> str:
     """A task in a few words: its variables where they are short."""
     words = []
     for name, value in task.items():

@@ -21,7 +21,7 @@ from metabench.bench.records.metric import METRICS
 from metabench.bench.records.schema import file_name
 from metabench.bench.terminal import say
 from metabench.bench.training import checkpoint
-from metabench.bench.training.run import RECORDS, Machine, Options, again, execute
+from metabench.bench.training.run import RECORDS, Machine, Options, execute, retest
 from metabench.bench.training.trainer import Stopped
 from metabench.bench.worlds import WORLDS, Retest, resolve, world_of
 from metabench.bench.worlds.retest import retested
@@ -203,7 +203,7 @@ def evaluate(arguments: list[str]) -> int:
     recipe = from_fields(saved["fields"])
     world_of(recipe).registered(recipe)
     tested = retested(recipe, command.change)
-    record = again(recipe, saved["seed"], command.folder, tested, command.machine, command.publish)
+    record = retest(recipe, saved["seed"], command.folder, tested, command.machine, command.publish)
     if record is not None:
         report(record, Console())
     return 0 if record is None or record["status"] == "complete" else 1

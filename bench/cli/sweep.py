@@ -23,7 +23,7 @@ from metabench.bench.sweep.engine import Local
 from metabench.bench.sweep.job import Job, standing
 from metabench.bench.sweep.sweep import Run, Stopped, Sweep
 from metabench.bench.sweep.table import Lines, LiveTable, summary, table
-from metabench.bench.terminal import say, wide
+from metabench.bench.terminal import say, table_console
 from metabench.bench.training.checkpoint import locked
 from metabench.bench.training.run import RECORDS, Machine, Options
 from metabench.bench.worlds import resolve, world_of
@@ -88,7 +88,7 @@ def sweep(arguments: list[str]) -> int:
         _estimate(runs, [machine for _, machine in jobs.values()], engine.threads)
     if PAPER in targets:
         runs.sort(key=lambda run: float("inf") if run.estimate is None else run.estimate)
-    console = wide()
+    console = table_console()
     if command.dry_run:
         console.print(table(runs, summary(runs, engine.at_once)))
         return 0
@@ -193,9 +193,9 @@ def _estimate(runs: Sequence[Run], machines: Sequence[Machine], threads: int) ->
     for run, machine in track(pairs, "estimating", console=console, transient=True, disable=not console.is_terminal):
         key = (run.job.recipe, machine)
         if key not in known:
-            here = machine if machine.threads else dataclasses.replace(machine, threads=threads)
+            placed = machine if machine.threads else dataclasses.replace(machine, threads=threads)
             try:
-                known[key] = world_of(run.job.recipe).seconds(run.job.recipe, here.place(Processes(here.where())))
+                known[key] = world_of(run.job.recipe).seconds(run.job.recipe, placed.place(Processes(placed.where())))
             except RecipeError:
                 known[key] = None
         run.estimate = known[key]

@@ -29,7 +29,7 @@ from metabench.bench.records.statistics import (
     probability_of_improvement,
     resample,
 )
-from metabench.bench.terminal import say, wide
+from metabench.bench.terminal import say, table_console
 from metabench.bench.training.record import write_record
 
 TASK_FIELDS = (
@@ -84,7 +84,7 @@ def compare_command(arguments: list[str]) -> int:
         raise CompareError(f"nothing in common: {a.path} has {names(a)}; {b.path} has {names(b)}")
     found = [compared(*pair) for pair in pairs]
     total = overall(pairs)
-    console = wide()
+    console = table_console()
     console.print(table(found, total, str(a.path), str(b.path)))
     for name in alone:
         say(f"on one side only: {name}", console)

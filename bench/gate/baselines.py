@@ -39,7 +39,7 @@ class Baseline:
     """Kind of machine and versions on which a trace is the same bit for bit."""
 
 
-def here() -> str:
+def this_machine() -> str:
     """What decides the bits of a trace: equal where traces must be.
 
     The processor and its generation, the instructions of it that torch uses, the C library (whose functions Python and

@@ -24,7 +24,7 @@ from metabench.bench.gate.report import Finding, markdown, status, table, write_
 from metabench.bench.gate.rows import Row, rows
 from metabench.bench.places import RESULTS, baselines_in
 from metabench.bench.recipes.recipe import RecipeError
-from metabench.bench.terminal import say, wide
+from metabench.bench.terminal import say, table_console
 from metabench.bench.training.allocator import keep_freed_memory
 
 BASELINES = RESULTS / "baselines" / "check.json"
@@ -69,7 +69,7 @@ def check(arguments: list[str]) -> int:
     if not chosen:
         names = ", ".join(row.name for row in rows())
         raise RecipeError(f"no row has {' or '.join(map(repr, command.only))} in its name; the rows are: {names}")
-    console = wide()
+    console = table_console()
     keep_freed_memory()
     path = command.baselines or baselines_in(RESULTS)
     if command.update:
@@ -100,14 +100,14 @@ def compare(chosen: Sequence[Row], known: dict[str, Baseline], console: Console)
     """Measure the rows and decide."""
     measured = []
     for row in chosen:
-        measured.append(_looked_at(row, known[row.name]))
+        measured.append(_measured_repeatedly(row, known[row.name]))
         say(f"{row.name}: {measured[-1].seconds:.1f} s", console)
     family = [m for m in measured if not m.error and m.row.kind != "trace"]
     adjusted = dict(zip((m.row.name for m in family), holm([m.p for m in family]), strict=True))
     return [_finding(m, known[m.row.name], adjusted.get(m.row.name, 1.0)) for m in measured]
 
 
-def _looked_at(row: Row, baseline: Baseline) -> Measured:
+def _measured_repeatedly(row: Row, baseline: Baseline) -> Measured:
     """A row and its p-value. A speed gets up to `LOOKS` looks; Bonferroni pays for the best of them."""
     if row.kind != "speed":
         m = _measured(row)
@@ -144,7 +144,7 @@ def _finding(m: Measured, baseline: Baseline, p: float) -> Finding:
         return Finding(m.row.name, "broken", was, "", m.error, m.seconds)
     now = _shown(kind, m.values)
     if kind == "trace":
-        elsewhere = baselines.differing(baseline.where, baselines.here())
+        elsewhere = baselines.differing(baseline.where, baselines.this_machine())
         fault = trace_fault(baseline.values, m.values, exact=not elsewhere)
         good = f"to {ELSEWHERE:g}: {elsewhere}" if elsewhere else "bit for bit"
         return Finding(m.row.name, "regression" if fault else "same", was, now, fault or good, m.seconds)
@@ -173,7 +173,7 @@ def update(chosen: Sequence[Row], known: Path, path: Path, console: Console) -> 
         if m.error:
             raise BaselineError(f"{row.name} cannot be measured ({m.error}); {path} is unchanged")
         values = (statistics.median(m.values),) if row.kind == "speed" else m.values
-        new[row.name] = Baseline(values, row.work.recipe.digest(), baselines.here())
+        new[row.name] = Baseline(values, row.work.recipe.digest(), baselines.this_machine())
     baselines.write(path, new)
     for name in sorted(old.keys() | new.keys()):
         say(_change(name, old.get(name), new.get(name)), console)

@@ -280,7 +280,7 @@ def digest(fields: Mapping[str, Any], trained: Mapping[str, Any] | None = None) 
         fields: as `dataclasses.asdict` or a record's JSON has them.
         trained: those of the recipe that the learner was trained under, where it is tested under these.
     """
-    parts = [_told(fields)] if trained is None else [_told(fields), _told(trained)]
+    parts = [_deciding(fields)] if trained is None else [_deciding(fields), _deciding(trained)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -294,7 +294,7 @@ def augmentation(fields: Mapping[str, Any]) -> str:
     return str(AUGMENTED.get(value, value))
 
 
-def _told(fields: Mapping[str, Any]) -> Fields:
+def _deciding(fields: Mapping[str, Any]) -> Fields:
     """The fields that count for a digest."""
     plain, given = (json.loads(json.dumps(f)) for f in (dataclasses.asdict(kind_of(fields)()), fields))
     for side in (plain, given):

@@ -35,7 +35,7 @@ WATCHED: tuple[Watched, ...] = (
     (Control, "episodes", MEASURES),
     (rollouts, "act", "policy"),
     (Control, "roll", "noise, records"),
-    (suite, "weigh", "baselines, advantages"),
+    (suite, "normalised_advantages", "baselines, advantages"),
     (TrustRegionOuter, "_natural", "Fisher products"),
     (TrustRegionOuter, "_search", "line search"),
 )

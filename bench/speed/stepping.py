@@ -110,7 +110,7 @@ class ClosedLoop:
 
 
 @contextlib.contextmanager
-def aside() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """In a folder of its own and with nothing printed: MuJoCo warns of Gymnasium's own robot, once a simulation."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), open(os.devnull, "w") as null:
         kept = [(fd, os.dup(fd)) for fd in (1, 2)]
@@ -134,7 +134,7 @@ def gymnasium_loop(loop: ClosedLoop, mode: str, size: int) -> Iterator[Callable[
     """
     options = {"context": "spawn"} if mode == "async" else {}
     scale, rng = loop.suite.spec.action_scale, np.random.default_rng(0)
-    with aside():
+    with silenced():
         envs = gymnasium.make_vec("HalfCheetah-v5", num_envs=size, vectorization_mode=mode, vector_kwargs=options)
 
     def run(steps: int) -> None:
@@ -157,7 +157,7 @@ def same_robot(loop: ClosedLoop) -> float:
         Unequal: too far to be the same robot.
     """
     state, played = loop.started().world.state, loop.run()
-    with aside():
+    with silenced():
         env: Any = gymnasium.make("HalfCheetah-v5", disable_env_checker=True)
     env.reset(seed=0)
     env.unwrapped.set_state(state["qpos"][0, 0], state["qvel"][0, 0])

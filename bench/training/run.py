@@ -133,7 +133,7 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
         # A launcher passes signals on, once or twice: several processes end where they agree to, and not before.
         notice = STOPPING if processes.world == 1 else ""
         with (
-            stopping.asked(notice) as asked,
+            stopping.noting_signals(notice) as asked,
             Progress(f"{recipe.name} seed {options.seed}", quiet=not processes.first, tensorboard=events) as progress,
         ):
             trainer.run(progress, facts, asked)
@@ -147,7 +147,7 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
     return _alone_in(folder, machine, work)
 
 
-def again(
+def retest(
     recipe: Recipe, seed: int, folder: Path, tested: Recipe, machine: Machine, publish: bool
 ) -> dict[str, Any] | None:
     """Test a trained run's best learner under another protocol; the training fields are the run's own.

@@ -9,7 +9,7 @@ import json
 import pytest
 import torch
 
-from metabench.bench.training.run import Machine, Options, again, execute
+from metabench.bench.training.run import Machine, Options, execute, retest
 from metabench.bench.training.trainer import Trainer
 from metabench.bench.worlds import resolve
 from metabench.vision import episodes
@@ -80,7 +80,7 @@ def test_a_run_resumes_on_an_accelerator(tmp_path, monkeypatch):
                 execute(recipe("maml", "glyphs-5w1s", {}), Options(out=tmp_path / "card"), ALL_AT_ONCE)
         found = execute(recipe("maml", "glyphs-5w1s", {}), Options(out=tmp_path / "card"), ALL_AT_ONCE)
         more = recipe("maml", "glyphs-5w1s", {"test_tasks": 5})
-        tested = again(recipe("maml", "glyphs-5w1s", {}), 0, tmp_path / "card", more, ALL_AT_ONCE, False)
+        tested = retest(recipe("maml", "glyphs-5w1s", {}), 0, tmp_path / "card", more, ALL_AT_ONCE, False)
     assert logged(tmp_path / "card") == pytest.approx(logged(tmp_path / "cpu"), rel=1e-4, nan_ok=True)
     assert found["test"]["mean"] == pytest.approx(whole["test"]["mean"], rel=1e-4)
     assert len(tested["per_task"]) == 5

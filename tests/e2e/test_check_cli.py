@@ -16,7 +16,7 @@ import torch
 from metabench.algorithms import Batch, GradientOuter, Learner
 from metabench.algorithms.learners.protonet import class_means
 from metabench.bench.cli.main import main
-from metabench.envs.rollouts import Rollouts, weigh
+from metabench.envs.rollouts import Rollouts, normalised_advantages
 from tests.support.plants import Plant, altered_step
 
 MAML, ANIL, META_SGD, PROTONET = (
@@ -54,9 +54,9 @@ def prototypes_of_the_next_class(patch: pytest.MonkeyPatch) -> None:
 
 def no_discount(patch: pytest.MonkeyPatch) -> None:
     def undiscounted(rollouts: Rollouts, discount: float, trace: float) -> Any:
-        return weigh(rollouts, 1.0, trace)
+        return normalised_advantages(rollouts, 1.0, trace)
 
-    patch.setattr("metabench.envs.suite.weigh", undiscounted)
+    patch.setattr("metabench.envs.suite.normalised_advantages", undiscounted)
 
 
 def test_repeated_clean_runs_are_green(baselines: Path) -> None:

@@ -108,9 +108,9 @@ def survey(members: Sequence[Member], options: Options, where: Path, *, seeded: 
     members = [member for member in members if not member.is_hidden]
     pictures = [member for member in members if member.is_image]
     top = _top(pictures)
-    told = _told(members, top, options, where)
-    lists = told.files
-    placed = _by_list(pictures, top, lists) if lists else _by_folder(pictures, top, options.split, told.classes)
+    csvs = _read_csvs(members, top, options, where)
+    lists = csvs.files
+    placed = _by_list(pictures, top, lists) if lists else _by_folder(pictures, top, options.split, csvs.classes)
     if options.split == "folder" and not any(picture.split for picture in placed):
         raise DataError(f"{where} has no folders train, val and test with class folders in them. Use --split seed.")
     chosen, homes, notes = _classes(placed, options.least)
@@ -120,12 +120,12 @@ def survey(members: Sequence[Member], options: Options, where: Path, *, seeded: 
             f"{where} has no pictures of any class: expected a folder of pictures for each class, or a CSV with the "
             f"columns file and label{first}."
         )
-    by_file = lists is not None or told.classes is not None
+    by_file = lists is not None or csvs.classes is not None
     if seeded or (any(homes.values()) and {""} not in homes.values()):
         splits, scheme = _splits(homes, options, "file" if by_file else "folder", where)
     else:
         splits, scheme = {ALL: sorted(homes)}, ALL
-    taken = {id(member) for member in (*chosen.values(), *told.read)}
+    taken = {id(member) for member in (*chosen.values(), *csvs.read)}
     items = [Item(*name, member.place, member.read) for name, member in sorted(chosen.items())]
     left_out = [member for member in members if id(member) not in taken]
     return Survey(items, splits, scheme, left_out, lists.missing(pictures) if lists else (), notes)
@@ -143,7 +143,7 @@ def _top(pictures: Sequence[Member]) -> tuple[str, ...]:
     return next((top[:i] for i, part in enumerate(top) if part.lower() in NAMES), top)
 
 
-class Told(NamedTuple):
+class CsvLists(NamedTuple):
     """What CSV files say."""
 
     files: Lists | None = None
@@ -154,10 +154,10 @@ class Told(NamedTuple):
     """The files among the members that say it."""
 
 
-def _told(members: Sequence[Member], top: tuple[str, ...], options: Options, where: Path) -> Told:
+def _read_csvs(members: Sequence[Member], top: tuple[str, ...], options: Options, where: Path) -> CsvLists:
     """What the list that is named says, or those that lie with the pictures or above them."""
     if options.split == "folder":
-        return Told()
+        return CsvLists()
     if options.labels is not None:
         found = [(read_file(full_path(options.labels)), str(options.labels), "")]
         read: list[Member] = []
@@ -173,17 +173,17 @@ def _told(members: Sequence[Member], top: tuple[str, ...], options: Options, whe
             raise DataError(
                 f"{where} has no list: a CSV with the columns file, label and split. Name one with --labels."
             )
-        return Told()
+        return CsvLists()
     if len(found) == 1 and kind_of(found[0][0]) == "classes":
         rows = parse_classes(*found[0][:2]) if options.split != "seed" else []
         check_disjoint(
             {split: [row.label for row in rows if _split_named(row) == split] for split in SPLITS}, found[0][1]
         )
-        return Told(classes={row.label: _split_named(row) for row in rows} or None, read=read)
+        return CsvLists(classes={row.label: _split_named(row) for row in rows} or None, read=read)
     rows = [row for data, place, split in found for row in parse_list(data, place, split)]
     if options.split == "seed":
         rows = [row._replace(split="") for row in rows]
-    return Told(Lists(row._replace(split=_split_named(row)) for row in rows), read=read)
+    return CsvLists(Lists(row._replace(split=_split_named(row)) for row in rows), read=read)
 
 
 def _split_named(row: Row) -> str:

@@ -316,8 +316,8 @@ def test_a_trace_made_elsewhere_may_round_differently(
 ) -> None:
     told["trace"] = lambda: [1.0, 2.0 + 1e-12]
     assert main(["check"]) == 1
-    other = baselines.here().replace(f"NumPy {np.__version__}", "NumPy 9.9.9")
-    monkeypatch.setattr(baselines, "here", lambda: other)
+    other = baselines.this_machine().replace(f"NumPy {np.__version__}", "NumPy 9.9.9")
+    monkeypatch.setattr(baselines, "this_machine", lambda: other)
     assert main(["check"]) == 0
     said = " ".join(re.sub("[│┃]", " ", capsys.readouterr().out).split())
     assert f"to 1e-06: NumPy 9.9.9 here; NumPy {np.__version__} then" in said
@@ -326,7 +326,7 @@ def test_a_trace_made_elsewhere_may_round_differently(
 
 
 def test_bits_are_decided_by_the_processor_the_c_library_python_torch_and_numpy() -> None:
-    parts = baselines.here().split(", ")
+    parts = baselines.this_machine().split(", ")
     python = ".".join(map(str, sys.version_info[:2]))
     assert parts[-3:] == [f"Python {python}", f"torch {torch.__version__}", f"NumPy {np.__version__}"]
     assert parts[0].startswith(processor())

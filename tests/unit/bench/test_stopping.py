@@ -7,13 +7,13 @@ import threading
 import pytest
 
 from metabench.bench.cli import main as command_line
-from metabench.bench.stopping import Interrupted, asked, interrupting, status
+from metabench.bench.stopping import Interrupted, interrupting, status
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_noted_and_the_second_raised(number, capfd):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with asked("wait a moment\n") as came:
+    with noting_signals("wait a moment\n") as came:
         assert came() == 0
         signal.raise_signal(number)
         assert came() == number
@@ -26,7 +26,7 @@ def test_the_first_signal_is_noted_and_the_second_raised(number, capfd):
 
 def test_without_a_notice_every_signal_is_only_noted(capfd):
     """A launcher passes one on as two."""
-    with asked("") as came:
+    with noting_signals("") as came:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
         assert came() == signal.SIGINT
@@ -37,7 +37,7 @@ def test_another_thread_goes_without(capfd):
     found = []
 
     def work():
-        with interrupting(), asked("x") as came:
+        with interrupting(), noting_signals("x") as came:
             found.append(came())
 
     thread = threading.Thread(target=work)

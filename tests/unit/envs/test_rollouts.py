@@ -15,7 +15,7 @@ from metabench.envs import ENVIRONMENTS, Simulator, Spec
 from metabench.envs.advantages import advantages, baseline_features, discounted, normalised
 from metabench.envs.policy import Perceptron
 from metabench.envs.robots.physics import Physics
-from metabench.envs.rollouts import Rollouts, roll_out, weigh
+from metabench.envs.rollouts import Rollouts, normalised_advantages, roll_out
 from metabench.envs.suite import Control
 from tests.support.line import Line, Points
 
@@ -80,7 +80,7 @@ def test_after_an_early_end_there_is_nothing() -> None:
             assert not x[t, e, n:].any()
             assert x[t, e, 1:n].any() or (t, e) == (0, 1)
     assert rolled.returns[0].tolist() == [-(0.75 + 1.75 + 2.75), 5 * -0.25]
-    weights = weigh(rolled, 0.99, 1.0)
+    weights = normalised_advantages(rolled, 0.99, 1.0)
     assert not weights[~rolled.valid].any()
 
 
@@ -104,14 +104,14 @@ def test_a_diverged_rollout_ends_alone(fails: set[tuple[int, int, int]]) -> None
     assert sick.valid.sum(-1).tolist() == [[6, 6, 1], [3, 6, 6]]
     assert sick.rewards[1, 0].tolist() == [*healthy.rewards[1, 0, :2], 0, 0, 0, 0], "its last step counts, with 0"
     np.testing.assert_array_equal(sick.actions[1, 0, :3], healthy.actions[1, 0, :3])
-    assert np.isfinite(weigh(sick, 0.99, 1.0)).all()
+    assert np.isfinite(normalised_advantages(sick, 0.99, 1.0)).all()
 
 
 def test_a_task_whose_rollouts_all_diverge_at_once_poisons_nothing(fails: set[tuple[int, int, int]]) -> None:
     noise = np.random.default_rng(0).standard_normal((2, 2, 6)).tolist()
-    alone = weigh(on_the_line(noise), 0.9, 0.95)
+    alone = normalised_advantages(on_the_line(noise), 0.9, 0.95)
     fails.update({(0, 1, 0), (0, 1, 1)})
-    weights = weigh(on_the_line(noise), 0.9, 0.95)
+    weights = normalised_advantages(on_the_line(noise), 0.9, 0.95)
     np.testing.assert_allclose(weights[0], alone[0], rtol=1e-9, atol=1e-12)
     assert np.isfinite(weights).all()
 
@@ -241,9 +241,9 @@ def test_weigh_is_the_plain_loop(fails: set[tuple[int, int, int]]) -> None:
         values[t] = features[t] @ np.linalg.lstsq(ridge, np.concatenate([y, np.zeros(x.shape[1])]))[0]
     tail[1, 1] = values[1, 1, 3]
     expected = normalised(advantages(rolled.rewards, values, rolled.valid, tail, 0.9, 0.8), rolled.valid)
-    np.testing.assert_allclose(weigh(rolled, 0.9, 0.8), expected, atol=1e-4)
+    np.testing.assert_allclose(normalised_advantages(rolled, 0.9, 0.8), expected, atol=1e-4)
     fallen = normalised(advantages(rolled.rewards, values, rolled.valid, 0 * tail, 0.9, 0.8), rolled.valid)
-    assert np.abs(weigh(rolled, 0.9, 0.8) - fallen).max() > 0.1, "a diverged rollout is no fallen one"
+    assert np.abs(normalised_advantages(rolled, 0.9, 0.8) - fallen).max() > 0.1, "a diverged rollout is no fallen one"
 
 
 def test_a_policy_that_is_not_finite_is_named() -> None:

@@ -13,7 +13,7 @@ from metabench.algorithms.learner import partway
 from metabench.algorithms.suite import collect, scores_by_update
 from metabench.envs import ENVIRONMENTS, Spec
 from metabench.envs.policy import Perceptron
-from metabench.envs.rollouts import weigh
+from metabench.envs.rollouts import normalised_advantages
 from metabench.envs.suite import Control
 from tests.support.line import Line
 
@@ -58,7 +58,7 @@ def test_a_batch_holds_every_step_with_its_weight_and_log_probability() -> None:
     for found, given in (
         (query.x, rolled.observations),
         (query.y, rolled.actions),
-        (query.w, weigh(rolled, 0.9, 0.8)),
+        (query.w, normalised_advantages(rolled, 0.9, 0.8)),
         (query.valid, rolled.valid),
         (query.old, rolled.log_probs),
     ):
