@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from metabench.bench.cli import main as command_line
-from metabench.bench.stopping import Interrupted, interrupting, status
+from metabench.bench.stopping import Interrupted, interrupting, noting_signals, status
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
