@@ -1,6 +1,10 @@
-"""Amounts and text in a few characters."""
+"""Amounts and text in a few characters, and names that are not there."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import lru_cache
 
 MIB = 2**20
 
@@ -34,3 +38,17 @@ def duration(seconds: float) -> str:
 def one_line(text: str) -> str:
     """The text on one line, with a replacement character for each that cannot be printed."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """That there is no such name, and the nearest that there is."""
+    known = tuple(sorted(known))
+    near = _nearest(name.lower(), known)
+    hint = f"; did you mean {near!r}?" if near else "."
+    return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"
+
+
+@lru_cache  # a long history asks for the same lost name at each of its records
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    """The name most like it; empty where none is."""
+    return next(iter(difflib.get_close_matches(name, known, 1, 0.4)), "")

@@ -1,10 +1,21 @@
-"""Few-shot images: data sets, episodes, bodies. It knows the core and neither robots nor the harness."""
+"""Few-shot images: data sets, episodes, bodies. It knows the core and neither robots nor the harness.
 
-from metabench.vision.data.glyphs import GLYPHS
-from metabench.vision.data.mini_imagenet import MINI_IMAGENET
-from metabench.vision.data.omniglot import OMNIGLOT
-from metabench.vision.data.quick_draw import QUICK_DRAW
-from metabench.vision.data.registry import Registry
+`DATASETS` is imported when it is first asked for: the help of a command needs the flags of an import, and not torch.
+"""
 
-DATASETS = Registry((OMNIGLOT, MINI_IMAGENET, QUICK_DRAW, GLYPHS))
-"""Every data set the CLI knows, by name, imported ones included. A new one is one file and one line here."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metabench.vision.datasets import DATASETS
+
+__all__ = ["DATASETS"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from metabench.vision.datasets import DATASETS
+
+    return DATASETS

@@ -6,18 +6,18 @@ Nothing is downloaded and nothing is published: the schedule is much shorter tha
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from rich.table import Table
 
+from metabench.bench.cli.arguments import QuickstartCommand, parse_quickstart
 from metabench.bench.figures.few_shot import quickstart_figure
 from metabench.bench.recipes.recipe import FewShotRecipe, Recipe
 from metabench.bench.records.metric import METRICS
 from metabench.bench.terminal import say, table_console
-from metabench.bench.training.run import Machine, Options, execute
+from metabench.bench.training.options import Options
+from metabench.bench.training.run import execute
 from metabench.bench.worlds import resolve, world_of
 from metabench.bench.worlds.built import TEST_SEED
 from metabench.vision import DATASETS
@@ -39,22 +39,9 @@ NEXT = {
 """Commands to try next, and what they show."""
 
 
-@dataclass(frozen=True)
-class QuickstartCommand:
-    """Train five learners on glyphs and on 2-D navigation for a moment each, test them on the same tasks, draw."""
-
-    seed: int = 0
-    """Of the initial weights and the training tasks."""
-    out: Path | None = None
-    """Folder for the runs and the picture; runs/quickstart/seedN if not given."""
-    machine: Annotated[Machine, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Machine)
-
-
 def quickstart(arguments: list[str]) -> int:
     """metabench quickstart."""
-    command = tyro.cli(
-        QuickstartCommand, args=arguments, prog="metabench quickstart", config=(tyro.conf.OmitArgPrefixes,)
-    )
+    command = parse_quickstart(arguments)
     folder = command.out or Path("runs") / "quickstart" / f"seed{command.seed}"
     records = {benchmark: trained(benchmark, folder, command) for benchmark in BENCHMARKS}
     if all(records.values()):

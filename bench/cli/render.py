@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 
 from metabench.algorithms import Diverged, Learner, Workers
+from metabench.bench.cli.arguments import parse_render
 from metabench.bench.distributed import Processes
 from metabench.bench.figures.control import curve_figure, trajectories_figure
 from metabench.bench.figures.film import filmstrip
@@ -28,31 +27,9 @@ SIZE = (240, 180)
 """Pixels of a picture in a film."""
 
 
-@dataclass(frozen=True)
-class RenderCommand:
-    """Draw a control run's best policy before and after its updates: a film of a robot, or paths over the plane."""
-
-    folder: tyro.conf.Positional[Path]
-    """Run folder."""
-    updates: tuple[int, ...] = (0, 1)
-    """Show the policy after so many updates."""
-    task: tuple[int, ...] = (0,)
-    """Which test tasks, a row of films each; on the plane, which shows several, the first one."""
-    tasks: int = 6
-    """How many tasks to show on the plane."""
-    every: int = 2
-    """Steps of the robot between two pictures of the film."""
-    curve: bool = False
-    """Draw the learning curve instead."""
-    out: Path | None = None
-    """The picture: a .gif of a robot, a .png of paths or of a curve; in the run folder if not given."""
-    threads: int = 1
-    """CPU cores to use; 0 for all of them."""
-
-
 def render(arguments: list[str]) -> int:
     """metabench render RUN_FOLDER."""
-    command = tyro.cli(RenderCommand, args=arguments, prog="metabench render")
+    command = parse_render(arguments)
     if not command.task or min(command.task) < 0:
         raise RecipeError(f"--task is {command.task}; give one or more numbers from 0 on")
     for field, least in (("tasks", 1), ("every", 1), ("threads", 0)):

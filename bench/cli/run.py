@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +15,16 @@ from rich.table import Table
 
 from metabench.algorithms.references import is_reference
 from metabench.bench import stopping
+from metabench.bench.cli.run_usage import usage
 from metabench.bench.recipes.recipe import Recipe, RecipeError, from_fields
 from metabench.bench.records.metric import METRICS
 from metabench.bench.records.schema import file_name
 from metabench.bench.terminal import say
 from metabench.bench.training import checkpoint
-from metabench.bench.training.run import RECORDS, Machine, Options, execute, retest
+from metabench.bench.training.options import Machine, Options
+from metabench.bench.training.run import RECORDS, execute, retest
 from metabench.bench.training.trainer import Stopped
-from metabench.bench.worlds import WORLDS, Retest, resolve, world_of
+from metabench.bench.worlds import Retest, resolve, world_of
 from metabench.bench.worlds.retest import retested
 
 
@@ -40,9 +41,6 @@ def run(arguments: list[str]) -> int:
     """metabench run ALGORITHM BENCHMARK."""
     algorithm, benchmark, flags = split_names(arguments)
     if not (algorithm and benchmark):
-        if "-h" in arguments or "--help" in arguments:
-            print(usage())
-            return 0
         raise RecipeError(f"run needs an algorithm and a benchmark first\n\n{usage()}")
     command = parse_run(algorithm, benchmark, flags)
     recipe = labelled(command.recipe)
@@ -93,28 +91,6 @@ def _standing(stop: KeyboardInterrupt, folder: Path) -> str:
     if stop.iteration == stop.iterations:
         return "stopped after the last iteration, which is saved; the same command tests the learner"
     return f"stopped at iteration {stop.iteration} of {stop.iterations}, which is saved; the same command goes on there"
-
-
-def usage() -> str:
-    """What `run` takes, with the names there are."""
-    names = [
-        f"{_wrapped(f'  {what:{21}}', of)}"
-        for world in WORLDS
-        for what, of in ((f"{world.title}:", world.algorithms), ("  benchmarks:", world.benchmarks))
-    ]
-    return "\n".join([
-        "usage: metabench run ALGORITHM BENCHMARK [--schedule short] [--seed N] [--dry-run] [...]\n",
-        *names,
-        "\n`metabench run maml omniglot-5w1s --help` shows every flag of that recipe.",
-        "`metabench run maml --environment module:my_package.MyEnv` trains in an environment of your own.",
-    ])  # fmt: skip
-
-
-def _wrapped(title: str, names: Iterable[str]) -> str:
-    """Names separated by commas, in lines of 100 characters under their title."""
-    text = ", ".join(names)
-    indent = " " * len(title)
-    return textwrap.fill(text, 100, initial_indent=title, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def parse_run(algorithm: str, benchmark: str, flags: list[str]) -> RunCommand:

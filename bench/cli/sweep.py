@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
+from metabench.bench.cli.arguments import SweepCommand, parse_sweep
 from metabench.bench.cli.run import labelled, parse_run
 from metabench.bench.distributed import Processes
 from metabench.bench.leaderboard.published import PublishedError
@@ -25,41 +26,12 @@ from metabench.bench.sweep.sweep import Run, Stopped, Sweep
 from metabench.bench.sweep.table import Lines, LiveTable, summary, table
 from metabench.bench.terminal import say, table_console
 from metabench.bench.training.checkpoint import locked
-from metabench.bench.training.run import RECORDS, Machine, Options
+from metabench.bench.training.options import Machine, Options
+from metabench.bench.training.run import RECORDS
 from metabench.bench.worlds import resolve, world_of
 
 USAGE = "metabench sweep paper | FILE | ALGORITHM:BENCHMARK ... [--seeds 0 1 2] [--hours H] [--dry-run] [...]"
 PAPER = "paper"
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepCommand:
-    """Train many rows, several at once; what was stopped or killed goes on with the same command.
-
-    The rows come first: "paper" for every published number that no record reproduces, cheapest first;
-    ALGORITHM:BENCHMARK; or a FILE with the arguments of one `metabench run` a line, and perhaps --seeds. Flags that
-    are not listed here are those of `metabench run` and count for all rows.
-    """
-
-    seeds: tuple[int, ...] = (0,)
-    """Seeds of each row."""
-    jobs: int = 0
-    """Runs at once, which share the cores; 0 for one a core, or one a GPU where there is any."""
-    hours: float = 0.0
-    """Time to spend, after which all runs checkpoint and stop; 0 for as long as it takes."""
-    out: Path = Path("runs")
-    """Folder of the run folders, which are all that a sweep knows of itself."""
-    publish: bool = True
-    """File records under results/records/ as runs end; what has its record there is not run again."""
-    dry_run: bool = False
-    """Show the runs, where they stand and about what they take, and stop."""
-
-    def check(self) -> None:
-        """Raise RecipeError for what no sweep can be told."""
-        if self.jobs < 0 or not self.hours >= 0:
-            raise RecipeError(f"--jobs is {self.jobs} and --hours {self.hours:g}; both must be at least 0")
-        if not self.seeds:
-            raise RecipeError("--seeds names none; give --seeds 0, for example")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +43,7 @@ class Seeds:
 
 def sweep(arguments: list[str]) -> int:
     """metabench sweep; 0 nothing failed, 1 a run failed or diverged, 128 + n stopped by signal n."""
-    count = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
-    targets, flags = arguments[:count], arguments[count:]
-    command, others = tyro.cli(SweepCommand, args=flags, prog="metabench sweep", return_unknown_args=True)
+    targets, command, others = parse_sweep(arguments)
     command.check()
     if not targets:
         raise RecipeError(f"sweep needs rows first\n\nusage: {USAGE}")

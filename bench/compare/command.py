@@ -10,13 +10,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 
+from metabench.bench.compare.arguments import parse_compare
 from metabench.bench.compare.records import CompareError, load, match, names, row_key
 from metabench.bench.compare.table import JSON_SCHEMA, as_json, table
 from metabench.bench.records.metric import METRICS
@@ -43,18 +42,6 @@ FACTS = ("commit", "dirty", "device", "threads", "processes", "precision", "pyth
 
 
 @dataclass(frozen=True)
-class CompareCommand:
-    """Compare two sets of records: B − A with its interval, probability of improvement, and what differs."""
-
-    a: tyro.conf.Positional[Path]
-    """A record, a folder of records, or a folder of run folders."""
-    b: tyro.conf.Positional[Path]
-    """The other one."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write all of it as JSON."""
-
-
-@dataclass(frozen=True)
 class Comparison:
     """A row of both sides, in the shown unit (accuracies in percent); no numbers where one side only diverged.
 
@@ -77,7 +64,7 @@ class Comparison:
 
 def compare_command(arguments: list[str]) -> int:
     """metabench compare A B: 1 where a file had to be set aside."""
-    command = tyro.cli(CompareCommand, args=arguments, prog="metabench compare")
+    command = parse_compare(arguments)
     a, b = load(command.a), load(command.b)
     pairs, alone = match(a, b)
     if not pairs:

@@ -9,8 +9,8 @@ from pathlib import Path
 from metabench.bench.recipes.few_shot import BENCHMARKS
 from metabench.bench.recipes.recipe import NAME
 from metabench.vision import DATASETS
-from metabench.vision.data.folder import Options
 from metabench.vision.data.imported import Report, import_pictures
+from metabench.vision.data.options import Options
 from metabench.vision.data.source import DataError
 
 LONGEST = 48

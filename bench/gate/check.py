@@ -12,12 +12,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 
 from metabench.bench.gate import baselines
+from metabench.bench.gate.arguments import parse_check
 from metabench.bench.gate.baselines import Baseline, BaselineError
 from metabench.bench.gate.decide import ALPHA, ELSEWHERE, holm, score_p, speed_p, trace_fault
 from metabench.bench.gate.report import Finding, markdown, status, table, write_junit
@@ -37,20 +36,6 @@ LOOKS = 3
 
 
 @dataclass(frozen=True)
-class CheckCommand:
-    """Run the fixed set and compare it with the baselines; exit status 1 on a regression, 2 on a broken run."""
-
-    update: bool = False
-    """Write the baselines anew, and show what changes."""
-    only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Text that a row's name must contain, e.g. "trace" or "maml glyphs"; none for all. Repeat the flag for several."""
-    baselines: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """The baselines; if not given those under results/baselines/, or the package's where there are none."""
-    junit: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write JUnit XML."""
-
-
-@dataclass(frozen=True)
 class Measured:
     """What came of one row: values, or why there are none."""
 
@@ -64,7 +49,7 @@ class Measured:
 
 def check(arguments: list[str]) -> int:
     """metabench check."""
-    command = tyro.cli(CheckCommand, args=arguments, prog="metabench check")
+    command = parse_check(arguments)
     chosen = [row for row in rows() if not command.only or any(text in row.name for text in command.only)]
     if not chosen:
         names = ", ".join(row.name for row in rows())

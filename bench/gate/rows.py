@@ -19,7 +19,8 @@ from metabench.algorithms.suite import collect
 from metabench.bench.distributed import Processes
 from metabench.bench.gate.yardstick import convolutions, policies, ratios
 from metabench.bench.recipes.recipe import Recipe
-from metabench.bench.training.run import Machine, Options, execute
+from metabench.bench.training.options import Machine, Options
+from metabench.bench.training.run import execute
 from metabench.bench.worlds import build, resolve
 from metabench.bench.worlds.built import Built
 from metabench.vision.data.source import cache_root, data_root

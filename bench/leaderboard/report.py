@@ -6,33 +6,19 @@ The same records give the same bytes: nothing in the page depends on the clock, 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
-import tyro
-
+from metabench.bench.leaderboard.arguments import parse_report
 from metabench.bench.leaderboard.board import assemble
 from metabench.bench.leaderboard.markdown import embedded, markdown
 from metabench.bench.leaderboard.page import html
 from metabench.bench.leaderboard.published import PublishedError
-from metabench.bench.places import RESULTS
 from metabench.bench.text import one_line
 from metabench.bench.training.checkpoint import write_atomic
 
 
-@dataclass(frozen=True)
-class ReportCommand:
-    """Write the leaderboard from the records."""
-
-    results: Path = RESULTS
-    """Folder with records/, and published.yaml if not the package's; the leaderboard is written there."""
-    check: bool = False
-    """Write nothing; exit 1 if the leaderboard there is not what the records give."""
-
-
 def report_command(arguments: list[str]) -> int:
     """metabench report; 0 done, 1 a record was set aside or the page is stale, 2 published.yaml cannot be used."""
-    command = tyro.cli(ReportCommand, args=arguments, prog="metabench report")
+    command = parse_report(arguments)
     if not command.results.is_dir():
         print(
             f"metabench: {command.results}: there is no such folder; file a record there with "

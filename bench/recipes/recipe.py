@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, Self, TypeVar
 
 import tyro
@@ -18,6 +16,7 @@ import tyro
 from metabench.algorithms import LEARNERS, LearnerSettings
 from metabench.algorithms.references import REFERENCE
 from metabench.bench.recipes.variants import CONTROL, FEW_SHOT, Fields, settings_of
+from metabench.bench.text import unknown
 
 LAKE_RUNS = 20
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks
@@ -367,17 +366,3 @@ def foreign(fields: Mapping[str, Any]) -> str:
     """The first of the fields that no recipe of this version has; empty where there is none."""
     known = {f.name for f in dataclasses.fields(kind_of(fields))} | _settings_of_others(fields)
     return min(fields.keys() - known, default="")
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """That there is no such name, and the nearest that there is."""
-    known = tuple(sorted(known))
-    near = _nearest(name.lower(), known)
-    hint = f"; did you mean {near!r}?" if near else "."
-    return f"no {kind} {name!r}{hint} Known: {', '.join(known)}"
-
-
-@lru_cache  # a long history asks for the same lost name at each of its records
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    """The name most like it; empty where none is."""
-    return next(iter(difflib.get_close_matches(name, known, 1, 0.4)), "")

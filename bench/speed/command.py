@@ -11,25 +11,25 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
-import tyro
 from rich.console import Console
 
 from metabench.algorithms import Workers
-from metabench.bench.recipes.recipe import RecipeError, unknown
+from metabench.bench.recipes.recipe import RecipeError
 from metabench.bench.records.check import check_speed
 from metabench.bench.records.schema import SCHEMA
 from metabench.bench.speed import roofline
+from metabench.bench.speed.arguments import SpeedCommand, parse_bench, parse_peers
 from metabench.bench.speed.envs import ENVS_WORKLOADS, run_envs
 from metabench.bench.speed.peers import PeerMissing
 from metabench.bench.speed.table import WIDTH, profiles, table
 from metabench.bench.speed.turns import alternate, ratio
 from metabench.bench.speed.workloads import Sampling, SVMHead, Training, Unequal, workloads
 from metabench.bench.terminal import complain, say
+from metabench.bench.text import unknown
 from metabench.bench.training.allocator import keep_freed_memory, share_one_heap
 from metabench.bench.training.record import provenance, write_record
 from metabench.bench.training.run import RECORDS
@@ -42,47 +42,15 @@ Named = TypeVar("Named")
 PLAIN_TURNS = 2
 
 
-SUITES = {
-    "vision": "The learners beside learn2learn, the SVM head beside qpth, and how fast the machine could be.",
-    "envs": "Simulation beside the limit of physics and beside Gymnasium, and what an iteration's time goes to.",
-}
-
-
-@dataclass(frozen=True)
-class SpeedCommand:
-    """Time the learners beside learn2learn, and the SVM head beside qpth."""
-
-    only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Names of workloads; none for all. Repeat the flag for several."""
-    rounds: int = 5
-    """Turns of each side."""
-    threads: int = 0
-    """CPU cores; 0 for all."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where tensors live."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """The record; runs/speed_SUITE.json if not given."""
-    publish: bool = False
-    """Also file the record under results/records/."""
-
-
 def bench(arguments: list[str]) -> int:
     """metabench bench vision|envs."""
-    suite, *rest = arguments or [""]
-    if suite in ("-h", "--help"):
-        print("\n".join(f"metabench bench {name:8}{text}" for name, text in SUITES.items()))
-        return 0
-    if suite not in SUITES:
-        raise RecipeError(
-            f"metabench bench: {unknown('suite', suite, SUITES) if suite else 'name a suite: vision, envs'}"
-        )
-    command = tyro.cli(SpeedCommand, args=rest, prog=f"metabench bench {suite}", description=SUITES[suite])
+    suite, command = parse_bench(arguments)
     return _timed(command, suite)
 
 
 def peers(arguments: list[str]) -> int:
     """metabench peers."""
-    return _timed(tyro.cli(SpeedCommand, args=arguments, prog="metabench peers"), "peers")
+    return _timed(parse_peers(arguments), "peers")
 
 
 def _timed(command: SpeedCommand, suite: str) -> int:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from metabench.bench.distributed import Processes
 from metabench.bench.recipes.recipe import Recipe
-from metabench.bench.training.run import Machine
+from metabench.bench.training.options import Machine
 from metabench.bench.worlds import world_of
 
 

@@ -9,7 +9,8 @@ import json
 import pytest
 import torch
 
-from metabench.bench.training.run import Machine, Options, execute, retest
+from metabench.bench.training.options import Machine, Options
+from metabench.bench.training.run import execute, retest
 from metabench.bench.training.trainer import Trainer
 from metabench.bench.worlds import resolve
 from metabench.vision import episodes

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from metabench.algorithms import LEARNERS
-from metabench.bench.cli.main import VERBS, main
+from metabench.bench.cli.main import main
+from metabench.bench.cli.verbs import VERBS
 from metabench.bench.recipes.recipe import RecipeError, digest
 from metabench.bench.training import checkpoint
 from metabench.bench.worlds import Retest, resolve

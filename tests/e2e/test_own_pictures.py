@@ -19,9 +19,9 @@ from metabench.bench.cli.main import main
 from metabench.bench.data_sets.own import import_own
 from metabench.bench.worlds import resolve
 from metabench.bench.worlds.few_shot_build import make_learner
-from metabench.vision.data.folder import Options
 from metabench.vision.data.glyphs import GLYPHS
 from metabench.vision.data.mini_imagenet import MINI_IMAGENET, ravi_larochelle
+from metabench.vision.data.options import Options
 from metabench.vision.data.registry import Registry
 from metabench.vision.data.source import Dataset, data_root
 from metabench.vision.episodes import Episodes, Shape

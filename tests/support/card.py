@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from metabench.bench.training import checkpoint
 from metabench.bench.training import run as bench_run
+from metabench.bench.training.options import Machine
 
 DEVICE = torch.device("meta")
 aten = torch.ops.aten
@@ -108,7 +109,7 @@ def in_use(patch: pytest.MonkeyPatch) -> Iterator[_Card]:
 
     save, autocast = checkpoint.save, torch.is_autocast_enabled
     patch.setattr(bench_run, "Processes", Processes)
-    patch.setattr(bench_run.Machine, "where", lambda self: "cuda")
+    patch.setattr(Machine, "where", lambda self: "cuda")
     patch.setattr(torch, "Generator", _Generator)
     patch.setattr(torch, "is_autocast_enabled", lambda device: device != DEVICE.type and autocast(device))
     # A checkpoint is read to the CPU, from wherever its tensors were.

@@ -19,7 +19,8 @@ from pathlib import Path
 from metabench.vision.data.archive import readable, walk
 from metabench.vision.data.cache import Item, open_entry, workspace, write_entry
 from metabench.vision.data.decode import decode
-from metabench.vision.data.folder import Options, Survey, survey
+from metabench.vision.data.folder import Survey, survey
+from metabench.vision.data.options import Options
 from metabench.vision.data.source import (
     SPLITS,
     ClassImages,

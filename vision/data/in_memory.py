@@ -19,7 +19,8 @@ from PIL import Image
 from metabench.vision.data.archive import readable, walk
 from metabench.vision.data.cache import content_digest
 from metabench.vision.data.decode import RESAMPLE, decode, prepared
-from metabench.vision.data.folder import Options, survey
+from metabench.vision.data.folder import survey
+from metabench.vision.data.options import Options
 from metabench.vision.data.source import ALL, ClassImages, DataError, Dataset, class_indices, full_path, notes_of
 
 Pixels = NDArray[Any]

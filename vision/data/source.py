@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -21,6 +20,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from metabench.vision.data.places import DataError as DataError
+from metabench.vision.data.places import cache_root as cache_root
+from metabench.vision.data.places import data_root as data_root
+from metabench.vision.data.places import full_path as full_path
 
 if TYPE_CHECKING:
     from metabench.vision.episodes import Episodes
@@ -32,33 +36,6 @@ Name = TypeVar("Name", bound=str)
 SPLITS = ("train", "val", "test")
 ALL = "all"
 """The split of every class of data that has no other."""
-
-
-class DataError(Exception):
-    """Data that cannot be used. The message says what is wrong, where (file and member), and what to do."""
-
-
-def data_root() -> Path:
-    """The folder with the users' data files: $METABENCH_DATA, else ~/.cache/metabench/data. May be read-only."""
-    return _folder("METABENCH_DATA", "data")
-
-
-def cache_root() -> Path:
-    """The folder with decoded images: $METABENCH_CACHE, else ~/.cache/metabench/decoded. Can be deleted freely."""
-    return _folder("METABENCH_CACHE", "decoded")
-
-
-def _folder(variable: str, default: str) -> Path:
-    given = os.environ.get(variable)
-    return full_path(Path(given) if given else Path("~", ".cache", "metabench", default))
-
-
-def full_path(path: Path) -> Path:
-    """The path with its leading ~ or ~user spelled out."""
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise DataError(f"{path}: there is no home folder for {path.parts[0]}. Give the full path.") from error
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from metabench.bench.distributed import Processes
 from metabench.bench.recipes.recipe import FewShotRecipe, RecipeError
 from metabench.bench.text import duration, flops_text
 from metabench.bench.training.dry_run import meanings
-from metabench.bench.training.run import Machine, Options
+from metabench.bench.training.options import Machine, Options
 from metabench.bench.worlds import resolve
 from metabench.bench.worlds.few_shot_build import make_learner
 from metabench.bench.worlds.few_shot_cost import cost_rows

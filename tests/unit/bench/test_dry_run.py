@@ -12,7 +12,7 @@ from metabench.bench.cli.main import main
 from metabench.bench.distributed import Processes
 from metabench.bench.recipes.recipe import FewShotRecipe
 from metabench.bench.text import bytes_text, tasks_text
-from metabench.bench.training.run import Machine
+from metabench.bench.training.options import Machine
 from metabench.bench.worlds import resolve
 from metabench.bench.worlds.few_shot_cost import cost_rows
 from metabench.vision import DATASETS

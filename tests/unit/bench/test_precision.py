@@ -11,8 +11,8 @@ import torch
 
 from metabench.bench.records.check import read_record
 from metabench.bench.training import precision as module
+from metabench.bench.training.options import Machine
 from metabench.bench.training.precision import BEARS_BF16, automatic, has_bf16, shown
-from metabench.bench.training.run import Machine
 from metabench.bench.worlds import learner_of, resolve
 from tests.support.synthetic import record
 

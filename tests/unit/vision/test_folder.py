@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from metabench.vision.data.decode import decode
-from metabench.vision.data.folder import Options, by_seed
+from metabench.vision.data.folder import by_seed
 from metabench.vision.data.imported import Imported, Report, import_pictures
+from metabench.vision.data.options import Options
 from metabench.vision.data.source import DataError
 
 CLASSES = [f"class{i}" for i in range(10)]
