@@ -23,7 +23,6 @@ Variants (source; goals; start; speed; policy's actions; reward; ends; horizon).
                            of the goal, else 0; never; 20. PEARL meta-trains on −d; this is what it is tested with.
     navigation-varibad     lmzintgraf/varibad@57e1795; the same with horizon 100
 """
-# ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
@@ -84,29 +83,37 @@ class Navigation(Spec):
 
     @property
     def observation_size(self) -> int:
+        """2: the place."""
         return 2
 
     @property
     def action_size(self) -> int:
+        """2: the displacement along x and y."""
         return 2
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks with one variable, the goal."""
         return Distribution((self.goals,))
 
     def world(self, tasks: Mapping[str, Floats], rollouts: int, threads: int) -> Plane:
+        """Points of a plane, which need neither MuJoCo nor threads."""
         return Plane((len(tasks["goal"]), rollouts), self.speed)
 
     def start(self, generators: Sequence[tuple[np.random.Generator, np.random.Generator]], rollouts: int) -> State:
+        """{"place": (T, E, 2)}, uniform over the square of ± `spread` around the origin."""
         return {"place": np.stack([g.uniform(-self.spread, self.spread, (rollouts, 2)) for g, _ in generators])}
 
     def observe(self, state: State) -> Floats:
+        """The place, (T, E, 2); the goal is not seen."""
         return state["place"].copy()
 
     def position(self, state: State) -> Floats:
+        """The place, (T, E, 2)."""
         return state["place"]
 
     def reward(self, before: Floats, state: State, control: Floats, task: Mapping[str, Floats]) -> Floats:
+        """Rewards (T, E) as `reward_kind` says; see the class."""
         place, goal = state["place"], task["goal"]
         distance = np.linalg.norm(place - goal, axis=-1)
         if self.reward_kind == "distance":
@@ -118,6 +125,7 @@ class Navigation(Spec):
         return np.where(counts, np.linalg.norm(before - goal, axis=-1) - distance, 0.0)
 
     def terminated(self, state: State, task: Mapping[str, Floats]) -> Bools | None:
+        """Whether the point is within `NEAR` of what it ends at, along both axes; None where it ends at nothing."""
         if self.ends_at is None:
             return None
         target = task["goal"] if self.ends_at == "goal" else 0.0

@@ -9,15 +9,21 @@ from typing import Annotated
 
 import tyro
 
+from metabench.bench.places import RESULTS
+
 
 @dataclass(frozen=True)
 class CompareCommand:
-    """Compare two sets of records: B − A with its interval, probability of improvement, and what differs."""
+    """Compare two algorithms or two sets of records: B − A with its interval, and what it may come from."""
 
-    a: tyro.conf.Positional[Path]
-    """A record, a folder of records, or a folder of run folders."""
-    b: tyro.conf.Positional[Path]
-    """The other one."""
+    a: tyro.conf.Positional[str]
+    """An algorithm, whose filed records are meant; or a record, a folder of records, or a folder of run folders."""
+    b: tyro.conf.Positional[str]
+    """The other one, of the same kind."""
+    benchmark: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Benchmarks to compare on; none for all that both sides have. Repeat the flag for several."""
+    results: Path = RESULTS
+    """Folder with records/, where the records of algorithms are."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write all of it as JSON."""
 

@@ -1,7 +1,8 @@
-"""`metabench compare A B`: two sets of records side by side, say of two branches, of two machines or of other seeds.
+"""`metabench compare A B`: two algorithms side by side, or two sets of records, say of two branches or two machines.
 
-Rows are matched by algorithm, benchmark and schedule. Where both sides have records of the same seeds, only these
-count, and differences are taken seed by seed; where both used the same test tasks, task by task.
+Rows of two algorithms are matched by benchmark, those of two sets by algorithm, benchmark and schedule. Where both
+sides have records of the same seeds, only these count, and differences are taken seed by seed; where both used the same
+test tasks, task by task.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 from rich.console import Console
 
 from metabench.bench.compare.arguments import parse_compare
-from metabench.bench.compare.records import CompareError, load, match, names, row_key
+from metabench.bench.compare.records import row_key
+from metabench.bench.compare.sides import paired, same_tasks
 from metabench.bench.compare.table import JSON_SCHEMA, as_json, table
 from metabench.bench.records.metric import METRICS
 from metabench.bench.records.rows import Row
@@ -30,12 +32,6 @@ from metabench.bench.records.statistics import (
 )
 from metabench.bench.terminal import say, table_console
 from metabench.bench.training.record import write_record
-
-TASK_FIELDS = (
-    "dataset", "split", "data_digest", "ways", "shots", "queries", "within_group_test", "rotations_test", "image_size",
-    "episodes", "environment", "variant", "goals", "horizon", "rollouts", "test_tasks",
-)  # fmt: skip
-"""Fields of a protocol that decide which the test tasks are."""
 
 FACTS = ("commit", "dirty", "device", "threads", "processes", "precision", "python")
 """Fields of a provenance that are compared, beside the versions of packages."""
@@ -65,21 +61,18 @@ class Comparison:
 def compare_command(arguments: list[str]) -> int:
     """metabench compare A B: 1 where a file had to be set aside."""
     command = parse_compare(arguments)
-    a, b = load(command.a), load(command.b)
-    pairs, alone = match(a, b)
-    if not pairs:
-        raise CompareError(f"nothing in common: {a.path} has {names(a)}; {b.path} has {names(b)}")
+    a, b, pairs, alone = paired(command.a, command.b, command.results, command.benchmark)
     found = [compared(*pair) for pair in pairs]
     total = overall(pairs)
     console = table_console()
-    console.print(table(found, total, str(a.path), str(b.path)))
+    console.print(table(found, total, a.name, b.name))
     for name in alone:
-        say(f"on one side only: {name}", console)
-    refused = [f"{side.path}: {r.file} {r.reason}" for side in (a, b) for r in side.refused]
+        say(f"not compared: {name}", console)
+    refused = list(dict.fromkeys(f"{r.file} {r.reason}" for side in (a, b) for r in side.refused))
     for line in refused:
         say(f"not used: {line}", Console(stderr=True))
     if command.out is not None:
-        sides = {"schema": JSON_SCHEMA, "kind": "comparison", "a": str(a.path), "b": str(b.path)}
+        sides = {"schema": JSON_SCHEMA, "kind": "comparison", "a": a.name, "b": b.name}
         write_record(command.out, {**sides, **as_json(found, total), "alone": alone, "refused": refused})
     return 1 if refused else 0
 
@@ -87,18 +80,18 @@ def compare_command(arguments: list[str]) -> int:
 def compared(a: Row, b: Row) -> Comparison:
     """One row of both sides."""
     runs = _runs(a, b)
-    paired = all(a.first["protocol"].get(f) == b.first["protocol"].get(f) for f in TASK_FIELDS)
+    on_same_tasks = same_tasks(a.first, b.first)
     plain = Comparison(
-        name=" ".join(row_key(a.first)),
+        name=_name(a, b),
         metric=a.first["metric"],
         seeds=(_seeds(runs[0]), _seeds(runs[1])),
-        paired=paired,
+        paired=on_same_tasks,
         differs=differences(a.first, b.first),
     )
     if plain.metric != b.first["metric"] or not all(runs):
         return plain
     x, y = (_scores(side) for side in runs)
-    if paired:
+    if on_same_tasks:
         over_tasks = mean_interval(y.mean(0) - x.mean(0)).ci95
     else:
         over_tasks = math.hypot(*(mean_interval(side.mean(0)).ci95 for side in (x, y)))
@@ -111,6 +104,13 @@ def compared(a: Row, b: Row) -> Comparison:
         over_seeds=_over_seeds(y.mean(1) - x.mean(1)) if plain.seeds[0] == plain.seeds[1] else None,
         improvement=probability_of_improvement([_resampled(x, y)]),
     )
+
+
+def _name(a: Row, b: Row) -> str:
+    """Algorithm, benchmark and schedule; without the algorithm where the sides are two, which the title names."""
+    (algorithm, *ours), (other, *theirs) = row_key(a.first), row_key(b.first)
+    words = [x if x == y else f"{x} | {y}" for x, y in zip(ours, theirs, strict=True)]
+    return " ".join([algorithm, *words] if algorithm == other else words)
 
 
 def _seeds(records: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:

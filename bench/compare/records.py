@@ -21,7 +21,8 @@ class CompareError(RunFolderError):
 class Records:
     """One side: its rows by (algorithm, benchmark, schedule), and the files that could not be used."""
 
-    path: Path
+    name: str
+    """The path or the algorithm."""
     rows: Mapping[tuple[str, str, str], tuple[Row, ...]]
     refused: tuple[RefusedRecord, ...]
 
@@ -38,17 +39,16 @@ def load(path: Path) -> Records:
     groups: dict[tuple[str, ...], dict[int, Mapping[str, Any]]] = {}
     refused = []
     for file in files:
-        name = str(file.relative_to(path)) if path.is_dir() else file.name
         try:
             record = read_record(file, filed=False)
         except BadRecord as error:
-            refused.append(RefusedRecord(name, str(error)))
+            refused.append(RefusedRecord(str(file), str(error)))
             continue
         if record["kind"] != "result":
             continue
         key = (*row_key(record), record["recipe_digest"], protocol_key(record))
         if record["seed"] in groups.setdefault(key, {}):
-            refused.append(RefusedRecord(name, f"is a second record of seed {record['seed']} of its row"))
+            refused.append(RefusedRecord(str(file), f"is a second record of seed {record['seed']} of its row"))
             continue
         groups[key][record["seed"]] = record
     if not groups:
@@ -58,17 +58,12 @@ def load(path: Path) -> Records:
     for _, group in sorted(groups.items()):
         row = Row(tuple(group[seed] for seed in sorted(group)))
         rows[row_key(row.first)] = (*rows.get(row_key(row.first), ()), row)
-    return Records(path, rows, tuple(refused))
+    return Records(str(path), rows, tuple(refused))
 
 
 def row_key(record: Mapping[str, Any]) -> tuple[str, str, str]:
     """Algorithm, benchmark and schedule."""
     return record["algorithm"], record["benchmark"], record["recipe"]["schedule"]
-
-
-def names(side: Records) -> str:
-    """Its rows."""
-    return ", ".join(" ".join(key) for key in side.rows)
 
 
 def match(a: Records, b: Records) -> tuple[list[tuple[Row, Row]], list[str]]:
@@ -89,5 +84,5 @@ def match(a: Records, b: Records) -> tuple[list[tuple[Row, Row]], list[str]]:
         if len(left) == len(right) == 1:
             pairs.append((left.pop(), right.pop()))
         for side, rows in ((a, left), (b, right)):
-            alone += [f"{' '.join(key)} (recipe {row.first['recipe_digest']}) of {side.path}" for row in rows]
+            alone += [f"{' '.join(key)} (recipe {row.first['recipe_digest']}) of {side.name}" for row in rows]
     return pairs, alone

@@ -32,7 +32,6 @@ An episode there starts crouched (height 0.55 m, ankles bent by 1 rad), with nor
 velocities; place and velocity are those of the robot's centre of mass at the end of the step, and `com` is observed,
 not `torso`.
 """
-# ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
@@ -91,17 +90,21 @@ class Ant(Locomotion):
 
     @property
     def model(self) -> mujoco.MjModel:
+        """Gymnasium's robot, or rllab's."""
         return rllab_model(self.file, self.fields) if self.rllab else super().model
 
     @property
     def fields(self) -> tuple[str, ...]:
+        """Those of every robot, and where it is rllab's the centre of mass, which its reward reads."""
         return tuple(sorted({*super().fields, "subtree_com"})) if self.rllab else super().fields
 
     @property
     def pose(self) -> Floats:
+        """Standing as Gymnasium's, or crouched as rllab's, (nq,)."""
         return np.asarray(self.model.numeric(CROUCHED).data) if self.rllab else super().pose
 
     def part(self, name: str, state: State) -> Floats:
+        """One part of the observation, (T, E, length), in the units of this module's docstring."""
         qpos = state["qpos"]
         if name == "joints":
             return np.concatenate([qpos[..., 2:], state["qvel"]], -1)
@@ -114,9 +117,11 @@ class Ant(Locomotion):
         return qpos[..., :2] if name == "place" else qpos[..., :3]
 
     def position(self, state: State) -> Floats:
+        """The torso's x and y in m, (T, E, 2)."""
         return state["qpos"][..., :2]
 
     def reward(self, before: Floats, state: State, control: Floats, task: Mapping[str, Floats]) -> Floats:
+        """Progress + bonus − cost of control − cost of contacts, (T, E)."""
         place = state["subtree_com"][..., 1, :2] if self.rllab else self.position(state)
         progress = self.progress(place, self.velocity(before, state), task)
         contacts = square_sum(np.clip(state["cfrc_ext"], -1, 1), 2)
@@ -127,6 +132,7 @@ class Ant(Locomotion):
         """The part of the reward that depends on the task, from place (m) and velocity (m/s), each (T, E, 2)."""
 
     def terminated(self, state: State, task: Mapping[str, Floats]) -> Bools | None:
+        """Whether the torso has left the heights of `height`, (T, E); None where all are good."""
         if self.height is None:
             return None
         z = state["qpos"][..., 2]
@@ -169,9 +175,11 @@ class AntVelocity(Ant):
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks with one variable, the velocity in m/s."""
         return Distribution((Uniform("velocity", 0.0, 3.0),))
 
     def progress(self, place: Floats, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        """1 − |forward velocity − task's|, (T, E)."""
         return np.asarray(1.0 - np.abs(velocity[..., 0] - task["velocity"]))
 
 
@@ -192,9 +200,11 @@ class AntForwardBackward(Ant):
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks with one variable, the direction's sign."""
         return Distribution((Sign("direction"),))
 
     def progress(self, place: Floats, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        """Forward velocity times the sign, (T, E)."""
         return task["direction"] * velocity[..., 0]
 
 
@@ -216,9 +226,11 @@ class AntDirection(Ant):
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks with one variable, a unit vector."""
         return Distribution((Arc("direction"),))
 
     def progress(self, place: Floats, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        """Velocity along the vector in m/s, (T, E)."""
         return np.asarray((velocity * task["direction"]).sum(-1))
 
 
@@ -244,7 +256,9 @@ class AntGoal(Ant):
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks with one variable, the goal in m."""
         return Distribution((Disc("goal", 3.0) if self.disc else Uniform("goal", -3.0, 3.0, 2),))
 
     def progress(self, place: Floats, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        """`offset` less the distance to the goal along both axes, (T, E)."""
         return np.asarray(self.offset - np.abs(place - task["goal"]).sum(-1))

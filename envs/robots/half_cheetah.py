@@ -20,7 +20,6 @@ XML, where there is none (rllab/envs/mujoco/mujoco_env.py), so that its 200 step
 
 An episode never ends before its horizon. It starts at rest with noise on every coordinate.
 """
-# ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
@@ -56,6 +55,7 @@ class HalfCheetah(Locomotion):
     observes: tuple[str, ...] = ("joints", "torso")
 
     def part(self, name: str, state: State) -> Floats:
+        """One part of the observation, (T, E, length), in the units of this module's docstring."""
         qpos = state["qpos"]
         if name == "joints":
             return np.concatenate([qpos[..., 1:], state["qvel"]], -1)
@@ -65,9 +65,11 @@ class HalfCheetah(Locomotion):
         return state["subtree_com"][..., 1, :]
 
     def position(self, state: State) -> Floats:
+        """The torso's x in m, (T, E, 1)."""
         return state["qpos"][..., :1]
 
     def reward(self, before: Floats, state: State, control: Floats, task: Mapping[str, Floats]) -> Floats:
+        """Progress − 0.05 ‖control‖², (T, E)."""
         return self.progress(self.velocity(before, state)[..., 0], task) - CONTROL_COST * square_sum(control)
 
     @abstractmethod
@@ -97,9 +99,11 @@ class CheetahDirection(HalfCheetah):
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks with one variable, the direction's sign."""
         return Distribution((Sign("direction"),))
 
     def progress(self, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        """Forward velocity times the sign, (T, E)."""
         return task["direction"] * velocity
 
 
@@ -128,7 +132,9 @@ class CheetahVelocity(HalfCheetah):
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks with one variable, the velocity in m/s."""
         return Distribution((Uniform("velocity", 0.0, self.fastest),))
 
     def progress(self, velocity: Floats, task: Mapping[str, Floats]) -> Floats:
+        """−|velocity − task's|, (T, E)."""
         return np.asarray(-np.abs(velocity - task["velocity"]))

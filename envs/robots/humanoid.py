@@ -1,5 +1,4 @@
 """Humanoid that walks in a direction of the plane."""
-# ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
@@ -70,22 +69,27 @@ class HumanoidDirection(Locomotion):
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks with one variable, a unit vector."""
         return Distribution((Arc("direction"),))
 
     def part(self, name: str, state: State) -> Floats:
+        """One part of the observation, (T, E, length), without the entries that are always zero."""
         if name == "joints":
             return np.concatenate([state["qpos"][..., 2:], state["qvel"]], -1)
         return flat(state[name][:, :, DERIVED[name]])
 
     def position(self, state: State) -> Floats:
+        """The centre of mass's x and y in m, (T, E, 2)."""
         return state["subtree_com"][..., 0, :2]
 
     def reward(self, before: Floats, state: State, control: Floats, task: Mapping[str, Floats]) -> Floats:
+        """The sum that the class names, (T, E)."""
         velocity = (self.position(state) - before) / self.dt
         contacts = np.minimum(5e-7 * square_sum(state["cfrc_ext"], 2), 10.0)
         ahead = (velocity * task["direction"]).sum(-1)
         return np.asarray(1.25 * ahead - 0.1 * square_sum(MOTOR * control) - contacts + 5.0)
 
     def terminated(self, state: State, task: Mapping[str, Floats]) -> Bools:
+        """Whether the torso is outside [1, 2] m, (T, E)."""
         z = state["qpos"][..., 2]
         return np.asarray((z < 1.0) | (z > 2.0))

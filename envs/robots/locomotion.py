@@ -3,7 +3,6 @@
 Sources are cited as owner/repo@commit. Formulas were taken from the code of those commits, not from the papers, where
 the two differ.
 """
-# ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
@@ -67,10 +66,12 @@ class Locomotion(Spec):
 
     @property
     def observation_size(self) -> int:
+        """The lengths of the parts that are observed, added."""
         return sum(self.parts[part][0] for part in self.observes)
 
     @property
     def action_size(self) -> int:
+        """As many as there are motors."""
         return self.actuators
 
     @property
@@ -95,6 +96,7 @@ class Locomotion(Spec):
         return float(self.model.opt.timestep) * self.frame_skip
 
     def world(self, tasks: Mapping[str, Floats], rollouts: int, threads: int) -> World:
+        """A simulation by MuJoCo on that many threads; with a model for each task where tasks change the robot."""
         count = len(next(iter(tasks.values())))
         return Physics(self.models(tasks), (count, rollouts), self.frame_skip, self.fields, threads)
 
@@ -109,6 +111,7 @@ class Locomotion(Spec):
         return self.model
 
     def start(self, generators: Sequence[tuple[np.random.Generator, np.random.Generator]], rollouts: int) -> State:
+        """{"qpos": (T, E, nq), "qvel": (T, E, nv)}: the pose at rest, with noise on both."""
         nq, nv = self.model.nq, self.model.nv
         return {
             "qpos": self.pose + np.stack([self.start_position.draw(g, (rollouts, nq)) for g, _ in generators]),
@@ -116,6 +119,7 @@ class Locomotion(Spec):
         }
 
     def observe(self, state: State) -> Floats:
+        """The parts named in `observes` side by side, (T, E, O)."""
         return np.concatenate([self.part(name, state) for name in self.observes], axis=-1)
 
     @abstractmethod

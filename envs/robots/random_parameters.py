@@ -10,7 +10,6 @@ weights at the contacts, subtree masses) are recomputed for every task: there th
 in the bodies, which are Gymnasium's (MuJoCo 1.31's there). Its frame skip of 5 for the walker is swallowed by the
 constructor, so that 4 is what it runs with, and ours. oyster@44e20fd fixes 40 training and 10 test tasks.
 """
-# ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
@@ -48,6 +47,7 @@ class RandomParameters(Locomotion):
 
     @property
     def tasks(self) -> Distribution:
+        """Tasks of four multipliers: of masses, inertias, frictions and dampings."""
         bodies, geoms, freedoms = self.sizes
         return Distribution(
             (
@@ -59,15 +59,19 @@ class RandomParameters(Locomotion):
         )
 
     def models(self, tasks: Mapping[str, Floats]) -> list[mujoco.MjModel]:
+        """The robot of every task, its parameters multiplied."""
         return scaled_models(self.model, tasks)
 
     def part(self, name: str, state: State) -> Floats:
+        """Coordinates without x, and velocities clipped to ± `FASTEST`, (T, E, length)."""
         return np.concatenate([state["qpos"][..., 1:], np.clip(state["qvel"], -FASTEST, FASTEST)], -1)
 
     def position(self, state: State) -> Floats:
+        """The torso's x in m, (T, E, 1)."""
         return state["qpos"][..., :1]
 
     def reward(self, before: Floats, state: State, control: Floats, task: Mapping[str, Floats]) -> Floats:
+        """Forward velocity in m/s + 1 − 0.001 ‖control‖², (T, E)."""
         velocity = (state["qpos"][..., 0] - before[..., 0]) / self.dt
         return np.asarray(velocity + 1.0 - 1e-3 * square_sum(control))
 
@@ -95,6 +99,7 @@ class WalkerParameters(RandomParameters):
     sizes: ClassVar[tuple[int, int, int]] = (8, 8, 9)
 
     def terminated(self, state: State, task: Mapping[str, Floats]) -> Bools:
+        """Whether the torso has left the heights and the pitch of a walk, (T, E)."""
         z, angle = state["qpos"][..., 1], state["qpos"][..., 2]
         return np.asarray(~((z > 0.8) & (z < 2.0) & (np.abs(angle) < 1.0)))
 
@@ -123,6 +128,7 @@ class HopperParameters(RandomParameters):
     sizes: ClassVar[tuple[int, int, int]] = (5, 5, 6)
 
     def terminated(self, state: State, task: Mapping[str, Floats]) -> Bools:
+        """Whether the torso has left the heights and the pitch of a hop, or a number has run away, (T, E)."""
         qpos, qvel = state["qpos"], state["qvel"]
         sane = (np.abs(qpos[..., 2:]) < 100).all(-1) & (np.abs(qvel) < 100).all(-1)
         return np.asarray(~(sane & (qpos[..., 1] > 0.7) & (np.abs(qpos[..., 2]) < 0.2)))

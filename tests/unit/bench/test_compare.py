@@ -30,7 +30,7 @@ def scored(scores: list[float], seed: int = 0, **fields: Any) -> dict[str, Any]:
 
 
 def files(folder: Path, *records: dict[str, Any]) -> Path:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for i, record in enumerate(records):
         write_record(folder / f"{i}.json", record)
     return folder
@@ -143,7 +143,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "difference.json"
     assert compare_command([str(a), str(b), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "maml omniglot-5w1s" in printed and "on one side only: anil omniglot-5w1s" in printed
+    assert "maml omniglot-5w1s" in printed and "not compared: anil omniglot-5w1s" in printed
     content = json.loads(out.read_text())
     [row] = content["rows"]
     assert row["difference"] == pytest.approx(13.3333, abs=1e-3) and row["seeds"] == [[0], [0]]
@@ -195,3 +195,77 @@ def test_nothing_in_common_and_no_such_path_are_wrong_input(tmp_path: Path, caps
     assert "nothing in common" in capsys.readouterr().err
     assert main(["compare", str(a), str(tmp_path / "none")]) == 2
     assert "there is no such file or folder" in capsys.readouterr().err
+
+
+def filed(results: Path) -> Path:
+    """Records of two algorithms on two benchmarks, one of them with two recipes, and of one that only MAML has."""
+    made = [
+        *(scored([m, m + 0.1], seed=s) for s, m in enumerate((0.1, 0.2))),
+        *(scored([m, m + 0.1], seed=s, algorithm="anil") for s, m in enumerate((0.2, 0.4))),
+        scored([0.9, 0.9], algorithm="anil", inner_lr=0.7, protocol={"data_digest": "1" * 64}),
+        scored([0.5, 0.6], benchmark="omniglot-20w1s"),
+        scored([0.4, 0.4], benchmark="omniglot-20w1s", algorithm="anil", schedule="short"),
+        scored([0.5, 0.6], benchmark="omniglot-5w5s"),
+    ]
+    files(results / "records", *made)
+    return results
+
+
+def test_two_algorithms_are_compared_on_every_benchmark_that_both_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    filed(tmp_path / "results")
+    assert compare_command(["maml", "anil", "--out", "found.json"]) == 0
+    content = json.loads(Path("found.json").read_text())
+    assert (content["a"], content["b"]) == ("maml", "anil")
+    rows = {row["row"]: row for row in content["rows"]}
+    assert list(rows) == ["omniglot-20w1s paper | short", "omniglot-5w1s paper"]
+    assert rows["omniglot-5w1s paper"]["difference"] == pytest.approx(15.0), "the recipe on the same test tasks"
+    over_seeds = 12.706205 * np.std([10, 20], ddof=1) / math.sqrt(2)
+    assert rows["omniglot-5w1s paper"]["ci95_over_seeds"] == pytest.approx(over_seeds)
+    assert rows["omniglot-20w1s paper | short"]["difference"] == pytest.approx(-15.0)
+    printed = capsys.readouterr().out
+    assert "A maml, B anil" in printed
+    assert printed.count("not compared: anil omniglot-5w1s") == printed.count("not compared: maml omniglot-5w5s") == 1
+
+
+def test_a_benchmark_narrows_the_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--results", str(filed(tmp_path / "results")), "--out", str(tmp_path / "x.json")]
+    assert main(["compare", "maml", "anil", "--benchmark", "omniglot-20w1s", *where]) == 0
+    assert [row["row"] for row in json.loads((tmp_path / "x.json").read_text())["rows"]] == [
+        "omniglot-20w1s paper | short"
+    ]
+    assert main(["compare", "maml", "anil", "--benchmark", "omniglot-5w5s", *where]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "anil: no record of benchmark 'omniglot-5w5s'; did you mean 'omniglot-5w1s'?" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["malm", "anil"], "malm: there is no such file or folder, and no algorithm 'malm'; did you mean 'maml'?"),
+        (["maml", "here"], "maml is an algorithm and here a path; compare two algorithms, or two paths"),
+        (["anil", "oracle"], "anil is an algorithm, and a path here too; write algorithm:anil for the one, ./anil for"),
+        (["algorithm:anli", "maml"], "no algorithm 'anli'; did you mean 'anil'?"),
+        (["maml", "oracle"], "has no record of oracle; make one with: metabench run oracle BENCHMARK --publish"),
+    ],
+    ids=["neither", "one of each", "both", "marked", "no record"],
+)
+def test_a_word_that_is_not_clear_is_refused(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    filed(tmp_path / "results")
+    for folder in ("here", "anil"):
+        (tmp_path / folder).mkdir()
+    assert main(["compare", *words]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_mark_says_that_a_word_is_an_algorithm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    filed(tmp_path / "results")
+    (tmp_path / "anil").mkdir()
+    assert compare_command(["maml", "algorithm:anil"]) == 0
