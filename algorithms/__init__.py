@@ -3,10 +3,13 @@
 from metabench.algorithms.foreign import FromModule
 from metabench.algorithms.learner import Batch, Learner, LearnerSettings, adapt, finite
 from metabench.algorithms.learners.anil import ANIL
+from metabench.algorithms.learners.baseline import Baseline, BaselinePP
+from metabench.algorithms.learners.classifier import Classifier, ClassifierSettings
 from metabench.algorithms.learners.maml import MAML
 from metabench.algorithms.learners.meta_sgd import MetaSGD
 from metabench.algorithms.learners.metaoptnet import MetaOptNet
 from metabench.algorithms.learners.protonet import ProtoNet
+from metabench.algorithms.learners.simpleshot import SimpleShot
 from metabench.algorithms.likelihood import Categorical, Gaussian, Likelihood
 from metabench.algorithms.meta_gradient import Workers, meta_gradient
 from metabench.algorithms.network import Network, Params, forward_pass
@@ -21,6 +24,9 @@ LEARNERS: dict[str, type[Learner]] = {
     "meta-sgd": MetaSGD,
     "protonet": ProtoNet,
     "metaoptnet": MetaOptNet,
+    "baseline": Baseline,
+    "baseline-pp": BaselinePP,
+    "simpleshot": SimpleShot,
 }
 """Every learner the CLI knows, by name. A new algorithm is one file and one line here."""
 
@@ -28,9 +34,13 @@ __all__ = [
     "ANIL",
     "LEARNERS",
     "MAML",
+    "Baseline",
+    "BaselinePP",
     "Batch",
     "CannotCompile",
     "Categorical",
+    "Classifier",
+    "ClassifierSettings",
     "Diverged",
     "FromModule",
     "Gaussian",
@@ -45,6 +55,7 @@ __all__ = [
     "Params",
     "ProtoNet",
     "ProximalOuter",
+    "SimpleShot",
     "TrustRegionOuter",
     "Workers",
     "adapt",

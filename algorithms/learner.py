@@ -53,6 +53,10 @@ class Batch(NamedTuple):
         """Every stride-th example of each task."""
         return self._each(lambda t: t[:, ::stride].contiguous())
 
+    def first(self, n: int) -> Batch:
+        """The first n examples of each task."""
+        return self._each(lambda t: t[:, :n])
+
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the examples that count, per task: (T, N, ...) -> (T, ...); 0 where none does."""
         if self.valid is None:
@@ -179,7 +183,7 @@ class Learner(nn.Module):
         """What all updates share: the examples, and their features where the rule reads only these."""
         if self.reads == "inputs":
             return Encoded(batch, batch)
-        return Encoded(batch, batch._replace(x=self.network.features(self.begin(), batch.x)))
+        return Encoded(batch, batch._replace(x=self.embed(self.begin(), batch.x)))
 
     def update(self, fast: Params, support: Encoded) -> Params:
         """φ_{k+1} from φ_k: differentiable in θ where gradients are enabled, without side effect."""
@@ -206,10 +210,13 @@ class Learner(nn.Module):
         """The learner's own φ_{k+1}, as a new dictionary."""
         raise NotImplementedError
 
+    def embed(self, fast: Params, x: Tensor) -> Tensor:
+        """Inputs (T, N, ...) -> what the head reads of them, (T, N, D): the body's features, or a function of these."""
+        return self.network.features(fast, x)
+
     def predict(self, fast: Params, x: Tensor) -> Tensor:
         """Inputs (T, N, ...) -> the likelihood's parameters (T, N, ...): logits, or means and log-stds."""
-        out: Tensor = self.network(fast, x)
-        return out
+        return self.network.read_out(fast, self.embed(fast, x))
 
     def answer(self, fast: Params, encoded: Encoded) -> Tensor:
         """What `predict` gives for encoded examples. No update changes the body's features where the rule reads them,

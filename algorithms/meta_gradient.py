@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.learner import Batch, Learner, check_labels, fold, gradients
-from metabench.algorithms.network import BatchNorm, Moments, current_pass, forward_pass
+from metabench.algorithms.network import Averages, Moments, current_pass, forward_pass
 from metabench.algorithms.ops.compiled import Chunk, CompiledChunk
 from metabench.algorithms.streams import generator
 
@@ -91,7 +91,7 @@ class MetaGradient(NamedTuple):
 
     grads: Σ over tasks of ∂ loss / ∂θ, one tensor for each of `learner.learned()`.
     losses: (T,). correct: (T,) share of query labels predicted, NaN where y is an action.
-    statistics: batch-norm layer -> (mean, unbiased variance), each (C,), averaged over all passes.
+    statistics: layer with running averages -> (mean, unbiased variance), each (C,), averaged over all passes.
     """
 
     grads: list[Tensor]
@@ -156,7 +156,7 @@ def chunk_outputs(objective: Objective) -> Chunk:
         correct = torch.full_like(losses, torch.nan)
         if query.ways:
             correct = (outputs.argmax(-1) == query.y).to(losses.dtype).mean(1)
-        layers = [seen.statistics.get(n.name) or [_kept(n)] for n in _norms(learner)] if seen.statistics else []
+        layers = [seen.statistics.get(n.name) or [_kept(n)] for n in averages(learner)] if seen.statistics else []
         moments = [
             torch.cat(of).mean(0) for layer in layers for of in ([m.mean for m in layer], [m.var for m in layer])
         ]
@@ -169,18 +169,18 @@ def _unflatten(learner: Learner, flat: list[Tensor]) -> MetaGradient:
     n = len(learner.learned())
     moments = flat[n + 2 :]
     pairs = zip(moments[::2], moments[1::2], strict=True)
-    statistics = dict(zip((n.name for n in _norms(learner)), pairs, strict=True)) if moments else {}
+    statistics = dict(zip((n.name for n in averages(learner)), pairs, strict=True)) if moments else {}
     return MetaGradient(flat[:n], flat[n], flat[n + 1], statistics)
 
 
-def _norms(learner: Learner) -> list[BatchNorm]:
-    """Batch-norm layers in the order of definition, which need not be the order in which they run."""
-    return [module for module in learner.modules() if isinstance(module, BatchNorm)]
+def averages(learner: Learner) -> list[Averages]:
+    """Layers that keep averages, in the order of definition, which need not be the order in which they run."""
+    return [module for module in learner.modules() if isinstance(module, Averages)]
 
 
-def _kept(norm: BatchNorm) -> Moments:
+def _kept(layer: Averages) -> Moments:
     """The averages of a layer that did not run: towards themselves they do not move."""
-    return Moments(norm.mean.unsqueeze(0), norm.var.unsqueeze(0), 1)
+    return Moments(layer.mean.unsqueeze(0), layer.var.unsqueeze(0), 1)
 
 
 def _total(parts: Sequence[MetaGradient]) -> MetaGradient:

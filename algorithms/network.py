@@ -154,7 +154,33 @@ def unfold(x: Tensor, tasks: int) -> Tensor:
     return x.unsqueeze(0) if tasks == 1 else x.unflatten(1, (tasks, -1)).transpose(0, 1)
 
 
-class BatchNorm(nn.Module):
+class Averages(nn.Module):
+    """Running averages of a layer's batch statistics. The layer leaves what it saw; the outer step moves the averages.
+
+    Args:
+        name: prefix of this layer's statistics.
+        channels: C.
+    """
+
+    always = False
+    """Whether they move under every batch-norm protocol, and not under "running" alone."""
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, name: str, channels: int) -> None:
+        super().__init__()
+        self.name = name
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("var", torch.ones(channels))
+
+    def leave(self, moments: Moments) -> None:
+        """Put a batch's statistics into the current `forward_pass`, if there is one."""
+        current = current_pass()
+        if current is not None:
+            current.statistics.setdefault(self.name, []).append(moments)
+
+
+class BatchNorm(Averages):
     """Batch normalisation of channels, per task.
 
     The statistics come from `fast` where it holds ``mean`` and ``var``, else from the batch itself, per
@@ -167,16 +193,11 @@ class BatchNorm(nn.Module):
     """
 
     eps = 1e-5
-    mean: Tensor
-    var: Tensor
 
     def __init__(self, name: str, channels: int) -> None:
-        super().__init__()
-        self.name = name
+        super().__init__(name, channels)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("var", torch.ones(channels))
 
     def forward(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """x (T, N, C, ...) -> the same shape, normalised over all but T and C."""
@@ -191,12 +212,10 @@ class BatchNorm(nn.Module):
             out = F.batch_norm(folded, mean, var, weight, bias, training=False, eps=self.eps)
         else:
             out, mean, scale = normalise(folded, weight, bias, self.eps)
-            self._leave(mean, scale, folded.numel() // folded.shape[1], tasks)
+            if current_pass() is not None:
+                self.leave(self._moments(mean, scale, folded.numel() // folded.shape[1], tasks))
         return unfold(out, tasks)
 
-    def _leave(self, mean: Tensor, scale: Tensor, count: int, tasks: int) -> None:
-        current = current_pass()
-        if current is not None:
-            var = (scale.detach().square().reciprocal() - self.eps) * (count / max(count - 1, 1))
-            moments = Moments(mean.detach().unflatten(0, (tasks, -1)), var.unflatten(0, (tasks, -1)), count)
-            current.statistics.setdefault(self.name, []).append(moments)
+    def _moments(self, mean: Tensor, scale: Tensor, count: int, tasks: int) -> Moments:
+        var = (scale.detach().square().reciprocal() - self.eps) * (count / max(count - 1, 1))
+        return Moments(mean.detach().unflatten(0, (tasks, -1)), var.unflatten(0, (tasks, -1)), count)

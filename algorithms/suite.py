@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metabench.algorithms.learner import Batch, Learner, partway
-from metabench.algorithms.network import Params
+from metabench.algorithms.network import Params, forward_pass
 
 Scorer = Callable[[Params, int], Tensor]
 """φ after so many updates, and their number -> score of each task, (T,)."""
@@ -34,6 +34,10 @@ class Suite(Protocol):
 
     def query(self, tasks: Any, learner: Learner, fast: Params, update: int) -> Batch:
         """What its adaptation is judged on."""
+        ...
+
+    def draws(self, tasks: Any) -> Sequence[torch.Generator]:
+        """A generator a task, for what a rule draws at evaluation; none where no task is to have its own."""
         ...
 
     def scorer(self, tasks: Any, learner: Learner) -> Scorer:
@@ -63,7 +67,7 @@ def collect(suite: Suite, tasks: Any, learner: Learner, updates: int) -> tuple[l
 def scores_by_update(suite: Suite, tasks: Any, learner: Learner, updates: int) -> Tensor:
     """Score of each task after 0 … K updates, (T, K + 1)."""
     previous: Batch | None = None
-    with torch.no_grad():
+    with torch.no_grad(), forward_pass(suite.draws(tasks)):
         fast = learner.begin()
         score = suite.scorer(tasks, learner)
         scores = [score(fast, 0)]

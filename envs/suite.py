@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,6 +103,10 @@ class Control:
     def query(self, tasks: Tasks, learner: Learner, fast: Params, update: int) -> Batch:
         """The same of the adapted policy; always with the log-probability of each action when it was drawn."""
         return self._batch(self._rolled(tasks, learner, fast, update))
+
+    def draws(self, tasks: Tasks) -> Sequence[torch.Generator]:
+        """None: no rule of control draws, and the policy's noise is of the rollouts."""
+        return ()
 
     def scorer(self, tasks: Tasks, learner: Learner) -> Callable[[Params, int], Tensor]:
         """Mean undiscounted return of each task, (T,)."""

@@ -126,12 +126,7 @@ class Episodes:
         """Support and query of T episodes, class-major: x (T, ways·n, C, H, W), pictures in [0, 1], and y labels."""
         s = self.shape
         index, turns = self.indices(episodes)
-        pixels = self.data.images.images[index]
-        for quarter in range(1, self.turns):
-            where = turns == quarter
-            pixels[where] = np.rot90(pixels[where], quarter, (-2, -1))
-        x = torch.from_numpy(pixels).to(device)
-        x = x.float().div_(255) if x.dtype == torch.uint8 else x
+        x = pictures(self.data, index, turns, device)
         return _batch(x[:, :, : s.shots]), _batch(x[:, :, s.shots :])
 
     def __iter__(self) -> Iterator[tuple[Batch, Batch]]:
@@ -160,6 +155,17 @@ class FixedEpisodes:
         )
         labels = torch.from_numpy(self.runs.labels[which]).to(device)
         return _batch(support.unsqueeze(2)), _batch(query.unsqueeze(2))._replace(y=labels)
+
+
+def pictures(data: Dataset, index: np.ndarray, turns: np.ndarray, device: torch.device | str) -> torch.Tensor:
+    """The images with these indices, of any shape, turned by so many quarters: (*shape, C, H, W) float in [0, 1]."""
+    pixels = data.images.images[index]
+    for quarter in (1, 2, 3):
+        where = turns == quarter
+        if where.any():
+            pixels[where] = np.rot90(pixels[where], quarter, (-2, -1))
+    x = torch.from_numpy(pixels).to(device)
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 def _batch(x: torch.Tensor) -> Batch:

@@ -54,8 +54,7 @@ class ProtoNet(Learner):
         """The head whose logits are the negative squared distances, up to a constant per example."""
         if self.prototype is not None:
             return self._control_rule(fast, support, self.prototype)
-        centre = class_means(support)
-        return fast | {"head.weight": 2 * centre, "head.bias": -centre.square().sum(-1)}
+        return fast | nearest_mean(support)
 
     def _control_rule(self, fast: Params, support: Batch, prototype: Prototype) -> Params:
         """The first layer's bias, moved by the task's prototype: a policy conditioned on what was seen of the task.
@@ -99,6 +98,16 @@ class Prototype(nn.Module):
         embedded = self.embed(torch.cat([support.x, support.y], -1))
         out: Tensor = self.shift(support.mean(support.w.unsqueeze(-1) * embedded))
         return out
+
+
+def nearest_mean(support: Batch) -> Params:
+    """The head whose logits are the negative squared distances to the class means, up to a constant per example.
+
+    Raises:
+        ValueError: the examples have no classes.
+    """
+    centre = class_means(support)
+    return {"head.weight": 2 * centre, "head.bias": -centre.square().sum(-1)}
 
 
 def class_means(support: Batch) -> Tensor:

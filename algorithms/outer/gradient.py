@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.algorithms.learner import Batch, Learner
-from metabench.algorithms.meta_gradient import Workers, chunk_outputs, meta_gradient, tasks_at_once
+from metabench.algorithms.meta_gradient import Workers, averages, chunk_outputs, meta_gradient, tasks_at_once
 from metabench.algorithms.ops.compiled import CompiledChunk
 from metabench.algorithms.streams import step_stream
 
@@ -131,9 +131,8 @@ class GradientOuter:
         descend(self.optimizer, learner, [g.clamp(-self.clip, self.clip) for g in grads] if self.clip else grads)
         self.schedule.step()
         self.steps += 1
-        if learner.norm == "running":
-            pairs = zip(moments[::2], moments[1::2], strict=True)
-            self._follow(learner, dict(zip(result.statistics, pairs, strict=True)))
+        pairs = zip(moments[::2], moments[1::2], strict=True)
+        self._follow(learner, dict(zip(result.statistics, pairs, strict=True)))
         return {"loss": loss, "accuracy": float(mean[-1])}
 
     def _over_processes(self, tensors: list[Tensor]) -> list[Tensor]:
@@ -145,11 +144,12 @@ class GradientOuter:
         return [piece.view(t.shape) for piece, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
 
     def _follow(self, learner: Learner, seen: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Move the running averages towards this step's batch statistics."""
-        buffers = dict(learner.network.named_buffers())
-        for name, (mean, var) in seen.items():
-            buffers[f"body.{name}mean"].lerp_(mean, self.momentum)
-            buffers[f"body.{name}var"].lerp_(var, self.momentum)
+        """Move the running averages that are used towards this step's batch statistics."""
+        for layer in averages(learner):
+            if layer.name in seen and (layer.always or learner.norm == "running"):
+                mean, var = seen[layer.name]
+                layer.mean.lerp_(mean, self.momentum)
+                layer.var.lerp_(var, self.momentum)
 
     def state_dict(self) -> dict[str, object]:
         """All that a resumed run needs."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
-from metabench.algorithms import LEARNERS
-from metabench.bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, put_together, unknown
+from metabench.algorithms import LEARNERS, ClassifierSettings
+from metabench.bench.recipes.recipe import BATCHES, FewShotRecipe, Fields, RecipeError, put_together, unknown
 from metabench.bench.recipes.variants import FEW_SHOT as VARIANTS
+from metabench.bench.recipes.variants import settings_of
 from metabench.vision import DATASETS
 
 HALVED_EVERY_2000 = tuple((2000 * k, 0.5**k) for k in range(1, 11))
@@ -34,6 +35,21 @@ PROTONET_GLYPHS: Fields = {"norm": "running", "train_ways": 20, "meta_batch": 1}
 LEE: Fields = {"norm": "running", "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 5e-4}
 """Lee et al. 2019, §4.1. At this rate the scale γ of the scores soon leaves its 1, at Adam's 0.001 it takes a thousand
 iterations for another 1; margins are of order 1, so that the softmax is flat until γ has grown."""
+
+ON_BATCHES: Fields = {"norm": "running", "width": 64, "backbone": "conv4", "meta_batch": 1}
+CHEN: Fields = ON_BATCHES | {"val_tasks": 0, "val_every": 5000}
+"""Chen et al. 2019 and its program: Adam, batches of 16, no validation."""
+CHEN_OMNIGLOT: Fields = CHEN | {
+    "split": "vinyals",
+    "rotations": ("train", "val", "test"),
+    "iterations": 25_700,
+    "val_every": 2570,
+}
+"""5 epochs of 4112 classes: 1028 characters and their rotations."""
+CHEN_MINI: Fields = CHEN | {"iterations": 960_000, "augment": "metaoptnet"}
+"""400 epochs."""
+WANG: Fields = ON_BATCHES | {"batch": 256, "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 1e-4}
+"""Wang et al. 2019's program; its momentum is not Nesterov's."""
 
 OWN = "own"
 """Stands in these tables for every data set that has no entry of its own: the user's."""
@@ -121,6 +137,40 @@ PAPERS: dict[tuple[str, str], Fields] = {
     ("metaoptnet", "omniglot"): EPISODES_60_WAY | LEE | {"split": "vinyals"},
     ("metaoptnet", "quick-draw"): PROTONET_QUICK_DRAW | LEE,
     ("metaoptnet", "glyphs"): PROTONET_GLYPHS | LEE,
+    # Chen et al. 2019. Their crops of miniImageNet are of any size, here as MetaOptNet's.
+    ("baseline", "mini-imagenet"): CHEN_MINI,
+    ("baseline-pp", "mini-imagenet"): CHEN_MINI,
+    ("baseline", "omniglot"): CHEN_OMNIGLOT,
+    ("baseline-pp", "omniglot"): CHEN_OMNIGLOT,
+    # Wang et al. 2019: 90 epochs of miniImageNet, the rate falling tenfold at the 45th and the 67th. Their running
+    # statistics and crops differ as Chen's do; Omniglot is this project's, with as many images as Chen's.
+    ("simpleshot", "mini-imagenet"): WANG
+    | {
+        "iterations": 13_500,
+        "lr_factors": ((6750, 0.1), (10_050, 0.01)),
+        "augment": "metaoptnet",
+        "val_every": 600,
+        "val_tasks": 500,
+        "test_tasks": 10_000,
+    },
+    ("simpleshot", "omniglot"): WANG
+    | {
+        "split": "vinyals",
+        "rotations": ("train", "val", "test"),
+        "iterations": 1600,
+        "lr_factors": ((800, 0.1), (1200, 0.01)),
+        "val_every": 160,
+    },
+    **{
+        (learner, dataset): ON_BATCHES | {"iterations": iterations}
+        for learner in ("baseline", "baseline-pp")
+        for dataset, iterations in (("quick-draw", 20_000), ("glyphs", 2000), (OWN, 20_000))
+    },
+    **{
+        ("simpleshot", dataset): WANG
+        | {"batch": 64, "iterations": n, "lr_factors": ((n // 2, 0.1), (n * 3 // 4, 0.01))}
+        for dataset, n in (("quick-draw", 5000), ("glyphs", 500), (OWN, 5000))
+    },
     # What the papers used on miniImageNet, with as many ways in training as at test.
     ("maml", OWN): {"inner_steps": 5, "test_steps": 10, "clip": 10.0},
     ("anil", OWN): {"inner_steps": 5, "test_steps": 10, "clip": 10.0},
@@ -161,6 +211,11 @@ SHORT: dict[tuple[str, str], Fields] = {
     ("anil", "mini-imagenet"): {"iterations": 600, "val_tasks": 100},
     ("maml", "mini-imagenet"): {"iterations": 200},
     ("maml", "glyphs"): {"iterations": 300},
+    ("baseline", "omniglot"): {"iterations": 5000},
+    ("baseline-pp", "omniglot"): {"iterations": 5000},
+    ("baseline", "mini-imagenet"): {"iterations": 6000},
+    ("baseline-pp", "mini-imagenet"): {"iterations": 6000},
+    ("simpleshot", "mini-imagenet"): {"iterations": 600, "test_tasks": 1000},
 }
 """The schedule cut to what a CPU core does in about an hour at most: iterations, with validations and a falling outer
 rate in proportion, on at most 200 validation tasks.
@@ -189,6 +244,9 @@ def few_shot(algorithm: str, benchmark: str, schedule: str = "paper") -> FewShot
     fields |= use | variant
     if schedule == "short":
         fields |= _short(algorithm, learner, like, fields)
+    if issubclass(settings_of(algorithm, VARIANTS), ClassifierSettings):
+        fields |= dict.fromkeys(BATCHES, 0)
+        fields["within_group"] = tuple(split for split in fields.get("within_group", ()) if split != "train")
     stands_for = {"ways": ways, "shots": shots}
     fields = {name: stands_for.get(value, value) if isinstance(value, str) else value for name, value in fields.items()}
     fields.setdefault("split", DATASETS[dataset].splits[0])

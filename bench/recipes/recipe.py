@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import tyro
 
-from metabench.algorithms import LEARNERS, LearnerSettings
+from metabench.algorithms import LEARNERS, ClassifierSettings, LearnerSettings
 from metabench.algorithms.references import REFERENCE
 from metabench.bench.recipes.variants import CONTROL, FEW_SHOT, Fields, settings_of
 from metabench.bench.text import unknown
@@ -22,6 +22,8 @@ LAKE_RUNS = 20
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # of algorithms and benchmarks
 BACKBONES = ("conv4", "conv4-strided", "mlp", "resnet12", "resnet18")
 MOST_UPDATES = 100  # that a record holds, none included
+BATCHES = ("train_ways", "train_shots", "train_queries", "inner_steps")
+"""Fields that are 0 where training is on batches (`algorithms.learners.classifier`): what only episodes have."""
 
 
 __all__ = [
@@ -149,11 +151,11 @@ class FewShotRecipe(Recipe):
     queries: int = 15
     """Query images a class, at validation and test."""
     train_ways: int = 5
-    """Classes of a training episode."""
+    """Classes of a training episode; 0 where training is on batches of all training classes."""
     train_shots: int = 1
-    """Support images a class while training."""
+    """Support images a class while training; 0 where training is on batches."""
     train_queries: int = 15
-    """Query images a class while training."""
+    """Query images a class while training; 0 where training is on batches."""
     resample: Literal["lanczos", "nearest"] = "lanczos"
     """How pictures are brought to size: by Lanczos' filter, or (Omniglot) by the nearest pixel, which is what Pillow
     does to 1-bit pictures and so what MAML's and ProtoNet's code trains on."""
@@ -189,8 +191,11 @@ class FewShotRecipe(Recipe):
 
     def check(self) -> Self:
         """The recipe itself, if its numbers can work; raises RecipeError naming the field."""
-        self.at_least({"ways": 2, "shots": 1, "queries": 1, "train_ways": 2, "train_shots": 1, "train_queries": 1})
-        self.at_least({"width": 1})
+        self.at_least({"ways": 2, "shots": 1, "queries": 1, "width": 1})
+        if isinstance(self, ClassifierSettings):
+            self._check_batches()
+        else:
+            self.at_least({"train_ways": 2, "train_shots": 1, "train_queries": 1})
         super().check()
         self.below({"weight_decay": math.inf, "clip": math.inf, "smoothing": 1.0})
         if self.backbone not in BACKBONES and not REFERENCE.fullmatch(str(self.backbone)):
@@ -206,6 +211,19 @@ class FewShotRecipe(Recipe):
             if unknown:
                 raise RecipeError(f"{self.name}: {field} names {sorted(unknown)}; choose among train, val, test")
         return self
+
+    def _check_batches(self) -> None:
+        """Raise RecipeError for a field of training episodes, or for a test that would ask about training classes."""
+        for field in BATCHES:
+            if getattr(self, field) != 0:
+                raise RecipeError(
+                    f"{self.name}: {field} is {getattr(self, field)}; training is on batches of all training classes, "
+                    "without episodes or updates: leave it at 0 (--batch is the number of images)"
+                )
+        if "train" in self.within_group:
+            raise RecipeError(f"{self.name}: within_group names train; a batch is of all training classes")
+        if self.test_steps < 1:
+            raise RecipeError(f"{self.name}: test_steps is 0, but the head is made from the support: give at least 1")
 
 
 @dataclass(frozen=True)

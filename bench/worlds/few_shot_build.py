@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from metabench.algorithms import LEARNERS, Categorical, FromModule, GradientOuter, Learner, Network
+from metabench.algorithms import (
+    LEARNERS,
+    Categorical,
+    Classifier,
+    ClassifierSettings,
+    FromModule,
+    GradientOuter,
+    Learner,
+    Network,
+)
 from metabench.algorithms.meta_gradient import tasks_at_once
 from metabench.algorithms.network import is_body
 from metabench.algorithms.ops.stateful import refuse_stateful
@@ -21,6 +30,7 @@ from metabench.bench.worlds.built import TEST_SEED, Built, selection, settings_i
 from metabench.bench.worlds.world import Place
 from metabench.vision import DATASETS
 from metabench.vision.augment import AUGMENTATIONS
+from metabench.vision.batches import Batches
 from metabench.vision.data.omniglot import Omniglot, lake_runs
 from metabench.vision.data.source import Dataset, Source
 from metabench.vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
@@ -37,23 +47,23 @@ def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
     processes, workers, compile = place.processes, place.workers, place.compile
     dataset = source_of(recipe).load(place.root, recipe.split, cache=place.cache)
     _, channels, size, _ = dataset.images.images.shape
-    train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     test = Shape(recipe.ways, recipe.shots, recipe.queries)
     if recipe.val_tasks and not len(dataset.splits["val"]):
         raise RecipeError(
             f"{recipe.name}: split {recipe.split} of {dataset.name} has no classes to validate on; give --val-tasks 0 "
             "and the --iterations chosen beforehand, and the last iterate is tested"
         )
-    episodes: dict[str, Drawn] = {
+    train, classes = training(recipe, dataset, seed)
+    episodes: dict[str, Drawn] = {"train": train} | {
         split: Episodes(
             dataset,
             split,
-            train if split == "train" else test,
+            test,
             rotations=split in recipe.rotations,
             within_group=split in recipe.within_group,
-            seed=seed if split == "train" else TEST_SEED,
+            seed=TEST_SEED,
         )
-        for split in ("train", "val", "test")
+        for split in ("val", "test")
         if split != "val" or recipe.val_tasks
     }
     if recipe.lake_runs:
@@ -62,13 +72,14 @@ def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
     if compile and recipe.backbone not in ("conv4", "conv4-strided", "mlp"):
         why = "DropBlock's random draws" if recipe.backbone == "resnet12" else "a plain module's loop over tasks"
         raise RecipeError(f"--compile cannot carry {why}; run {recipe.backbone} without it")
-    learner = make_learner(recipe, seed, channels, size).to(processes.device)
+    learner = make_learner(recipe, seed, channels, size, classes).to(processes.device)
     outer = make_outer(recipe, learner, seed, place)
     pixels = test.ways * (test.shots + test.queries) * size * size
     fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
     fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
     least = workers.threads if workers.device == "cpu" else 1
-    return Built(suite, learner, outer, protocol(recipe, dataset, learner.network.body), max(least, min(fit, fast)))
+    told = protocol(recipe, dataset, learner.network.body, classes)
+    return Built(suite, learner, outer, told, max(least, min(fit, fast)))
 
 
 def source_of(recipe: FewShotRecipe) -> Source:
@@ -81,9 +92,26 @@ def source_of(recipe: FewShotRecipe) -> Source:
     return dataclasses.replace(source, resample=recipe.resample)
 
 
-def protocol(recipe: FewShotRecipe, dataset: Dataset, body: nn.Module) -> dict[str, Any]:
-    """What two accuracies must agree on before they can be compared."""
+def training(recipe: FewShotRecipe, dataset: Dataset, seed: int) -> tuple[Drawn, int]:
+    """What is trained on, episodes or batches; and how many classes the learned head has."""
+    rotations = "train" in recipe.rotations
+    if isinstance(recipe, ClassifierSettings):
+        batches = Batches(dataset, "train", recipe.batch, rotations=rotations, seed=seed)
+        return batches, batches.classes
+    shape = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
+    within = "train" in recipe.within_group
+    return Episodes(dataset, "train", shape, rotations=rotations, within_group=within, seed=seed), recipe.ways
+
+
+def protocol(recipe: FewShotRecipe, dataset: Dataset, body: nn.Module, classes: int) -> dict[str, Any]:
+    """What two accuracies must agree on before they can be compared.
+
+    Args:
+        classes: of the learned head. Of a classifier these are the ways that it is trained on, and the batches too
+            are named.
+    """
     images = dataset.images
+    batches = {"training": f"batches of {recipe.batch} images"} if isinstance(recipe, ClassifierSettings) else {}
     return {
         "dataset": recipe.dataset,
         "split": dataset.split_version,
@@ -92,8 +120,9 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset, body: nn.Module) -> dict[s
         "ways": recipe.ways,
         "shots": recipe.shots,
         "queries": recipe.queries,
-        "train_ways": recipe.train_ways,
+        "train_ways": recipe.train_ways or classes,
         "train_shots": recipe.train_shots,
+        **batches,
         "within_group_train": "train" in recipe.within_group,
         "within_group_test": "test" in recipe.within_group,
         "rotations_train": "train" in recipe.rotations,
@@ -144,12 +173,18 @@ def make_body(recipe: FewShotRecipe, channels: int, size: int) -> nn.Module:
         raise RecipeError(f"{recipe.name}: --backbone {recipe.backbone}: {error}") from error
 
 
-def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int) -> Learner:
-    """The recipe's learner, initialised from the seed: a learner takes the recipe's fields that it names."""
+def make_learner(recipe: FewShotRecipe, seed: int, channels: int, size: int, classes: int = 0) -> Learner:
+    """The recipe's learner, initialised from the seed: a learner takes the recipe's fields that it names.
+
+    Args:
+        classes: of the learned head; 0 for as many as at test.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(make_body(recipe, channels, size), recipe.ways, Categorical())
+        network = Network(make_body(recipe, channels, size), classes or recipe.ways, Categorical())
         kind = LEARNERS[VARIANTS.get(recipe.algorithm, (recipe.algorithm, {}))[0]]
+        if issubclass(kind, Classifier):
+            return kind(network, norm=recipe.norm, **settings_in(recipe, kind))
         if recipe.ways != recipe.train_ways and not kind.any_ways:
             able = ", ".join(name for name, learner in LEARNERS.items() if learner.any_ways)
             raise RecipeError(

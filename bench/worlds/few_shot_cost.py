@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+from metabench.algorithms import ClassifierSettings
 from metabench.bench.recipes.recipe import FewShotRecipe, Fields
 from metabench.bench.text import bytes_text, duration, flops_text, tasks_text
 from metabench.bench.worlds.few_shot_flops import Cost, blocks_of, cost, speed, tasks_at_once
@@ -33,8 +34,9 @@ def cost_rows(recipe: FewShotRecipe, place: Place) -> list[tuple[str, str]]:
     memory = f"{bytes_text(one.task_bytes)} a task"
     if one.task_bytes > first:
         memory += f" (first order would keep {bytes_text(first)})"
+    head = f", with a head of {recipe.ways} of the training classes" if isinstance(recipe, ClassifierSettings) else ""
     rows = [
-        ("learned parameters", f"{one.parameters:,}"),
+        ("learned parameters", f"{one.parameters:,}{head}"),
         (
             "training iteration",
             f"{tasks_text(recipe.meta_batch)} × {flops_text(one.task_flops)} = {flops_text(iteration)}",

@@ -21,7 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from metabench.algorithms import LEARNERS, MetaOptNet, Workers, cross_entropy
+from metabench.algorithms import LEARNERS, ClassifierSettings, MetaOptNet, Workers, cross_entropy
 from metabench.algorithms.learner import Batch, gradients
 from metabench.algorithms.meta_gradient import chunk_outputs
 from metabench.algorithms.meta_gradient import tasks_at_once as chunk_of
@@ -101,7 +101,6 @@ class _Held:
 def cost(recipe: FewShotRecipe) -> Cost:
     """Count one training task and one test episode of the recipe, on tensors without data."""
     source = DATASETS[recipe.dataset]
-    train = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     test = Shape(recipe.ways, recipe.shots, recipe.queries)
     kept = Kept()
     learner = make_learner(recipe, 0, source.channels, source.size)
@@ -111,7 +110,7 @@ def cost(recipe: FewShotRecipe) -> Cost:
         learner.iterations, learner.tolerance = 3, 0.0  # a fixed number of steps: there are no values to look at
     with mode:
         with Flops() as counter, kept.hooks():
-            support, query = blank(train, source.channels, source.size)
+            support, query = blank_training(recipe, source.channels, source.size)
             chunk_outputs(cross_entropy)(learner.train(), [support] * recipe.inner_steps, query)
         with Flops() as episode:
             tasks = Tasks(*blank(test, source.channels, source.size))
@@ -137,6 +136,15 @@ def blank(shape: Shape, channels: int, size: int, tasks: int = 1) -> tuple[Batch
         return Batch(x, y, torch.ones(y.shape), shape.ways)
 
     return batch(shape.shots), batch(shape.queries)
+
+
+def blank_training(recipe: FewShotRecipe, channels: int, size: int, tasks: int = 1) -> tuple[Batch, Batch]:
+    """The same of training tasks; a batch has as many classes as a test, of which only its head depends."""
+    if not isinstance(recipe, ClassifierSettings):
+        return blank(Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries), channels, size, tasks)
+    x, y = torch.rand(tasks, recipe.batch, channels, size, size), torch.zeros(tasks, recipe.batch, dtype=torch.int64)
+    batch = Batch(x, y, torch.ones(y.shape), recipe.ways)
+    return batch.first(0), batch
 
 
 def tasks_at_once(recipe: FewShotRecipe, workers: Workers, chunk: int) -> int:
@@ -197,12 +205,11 @@ def _glimpse(recipe: FewShotRecipe, device: str, tasks: int, most: float = GLIMP
     convolution that carries them counts every group's filters for every group.
     """
     source = DATASETS[recipe.dataset]
-    shape = Shape(recipe.train_ways, recipe.train_shots, recipe.train_queries)
     task_flops = cost(recipe).task_flops
     tasks = min(tasks, int(most / max(task_flops, 1)))
     if tasks:
         learner = make_learner(recipe, 0, source.channels, source.size).to(device)
-        parts = blank(shape, source.channels, source.size, tasks)
+        parts = blank_training(recipe, source.channels, source.size, tasks)
         support, query = (Batch(b.x.to(device), b.y.to(device), b.w.to(device), b.ways) for b in parts)
         run = chunk_outputs(cross_entropy)
         return Glimpse(lambda: run(learner, [support] * recipe.inner_steps, query), float(tasks * task_flops))
@@ -214,7 +221,8 @@ def _glimpse(recipe: FewShotRecipe, device: str, tasks: int, most: float = GLIMP
         return lambda: gradients(body(fast, x).sum(), [t for t in fast.values() if t.requires_grad])
 
     images = int(most / _flops(embed(2)) * 2)
-    work = embed(max(2, min(images, shape.ways * shape.queries)))
+    asked = recipe.batch if isinstance(recipe, ClassifierSettings) else recipe.train_ways * recipe.train_queries
+    work = embed(max(2, min(images, asked)))
     return Glimpse(work, _flops(work))
 
 

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from metabench.algorithms import LEARNERS
 from metabench.bench.cli.main import main
 from metabench.bench.recipes.control import VARIANTS
 from metabench.bench.records.check import read_record
+from metabench.bench.worlds.control import CONTROL
 from metabench.envs import ENVIRONMENTS
 
 TINY = ["--schedule", "short", "--iterations", "2", "--meta-batch", "2", "--rollouts", "2", "--hidden", "8", "8"]
@@ -56,7 +56,7 @@ def test_a_run_leaves_its_record(trained):
     assert all(0 <= line["kl"] <= 0.01 for line in steps)
 
 
-@pytest.mark.parametrize("algorithm", [*LEARNERS, *VARIANTS])
+@pytest.mark.parametrize("algorithm", CONTROL.algorithms)
 def test_every_algorithm_trains_and_adapts(algorithm, tmp_path, capsys):
     steps = "0" if algorithm == "oracle" else "1"
     argv = ["run", algorithm, "navigation", *TINY, "--test-steps", steps, "--out", "out"]

@@ -10,10 +10,14 @@ import pytest
 
 from tests.e2e.harried import assert_same_run, checkpoint_of, harry, logged, record_of
 
-SMALL = ["--device", "cpu", "--width", 4, "--queries", 2, "--train-queries", 2]
+SMALL = ["--device", "cpu", "--width", 4, "--queries", 2]
 TINY = [*SMALL, "--val-every", 10, "--val-tasks", 4, "--test-tasks", 6]
-MAML = ["run", "maml", "glyphs-5w1s", *TINY, "--meta-batch", 4, "--iterations", 50]
-PROTONET = ["run", "protonet", "glyphs-5w1s", *TINY, "--train-ways", 5, "--iterations", 50]
+MAML = ["run", "maml", "glyphs-5w1s", *TINY, "--train-queries", 2, "--meta-batch", 4, "--iterations", 50]
+PROTONET = ["run", "protonet", "glyphs-5w1s", *TINY, "--train-queries", 2, "--train-ways", 5, "--iterations", 50]
+
+
+BASELINE = ["run", "baseline-pp", "glyphs-5w1s", *TINY, "--batch", 7, "--iterations", 50]
+SIMPLESHOT = ["run", "simpleshot", *BASELINE[2:]]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +44,14 @@ def finish(warm, folder):
 
 @pytest.mark.parametrize(
     ("argv", "kills"),
-    [([*MAML, "--threads", 1], 10), ([*MAML, "--threads", 2], 4), ([*PROTONET, "--threads", 1], 4)],
-    ids=["maml", "maml-2-threads", "protonet-running-statistics"],
+    [
+        ([*MAML, "--threads", 1], 10),
+        ([*MAML, "--threads", 2], 4),
+        ([*PROTONET, "--threads", 1], 4),
+        ([*BASELINE, "--threads", 1], 3),
+        ([*SIMPLESHOT, "--threads", 1], 3),
+    ],
+    ids=["maml", "maml-2-threads", "protonet-running-statistics", "baseline-batches", "simpleshot-centre"],
 )
 def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(warm, tmp_path, argv, kills):
     calm, harried, random_ = tmp_path / "calm", tmp_path / "harried", random.Random(kills)

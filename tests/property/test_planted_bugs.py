@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from metabench.algorithms import ANIL, MAML, Batch, FromModule, Learner
+from metabench.algorithms import ANIL, MAML, Baseline, Batch, FromModule, Learner
 from metabench.algorithms.learners.protonet import ProtoNet, class_means
 from metabench.algorithms.meta_gradient import MetaGradient
 from metabench.algorithms.network import BatchNorm, Network, Params
 from metabench.algorithms.ops.convex import crammer_singer
+from metabench.algorithms.ops.fit import SGD, CosineHead, Linear
 from metabench.bench.speed import peers
 from tests.support.checks import (
     assert_batch_norm_is_torchs,
@@ -26,6 +27,7 @@ from tests.support.checks import (
     assert_same_meta_gradient,
     assert_statistics_are_torchs,
 )
+from tests.support.classifiers import assert_fit_is_torchs, assert_fits_are_each_task_s_own, classifier
 from tests.support.modules import assert_a_module_learns_as_the_body
 from tests.support.plants import Plant, altered_step
 from tests.support.reference import plain
@@ -63,6 +65,14 @@ def distances() -> None:
 
 def only_the_head() -> None:
     assert_only_the_head_changes(learner("anil"), [images(2, 2)])
+
+
+def fitted(kind: str) -> Check:
+    return lambda: assert_fit_is_torchs(classifier(kind), images(2, 3))
+
+
+def fitted_alone() -> None:
+    assert_fits_are_each_task_s_own(classifier("baseline"), images(3, 2))
 
 
 def no_side_effect() -> None:
@@ -124,8 +134,8 @@ def another_epsilon(patch: pytest.MonkeyPatch) -> None:
 
 
 def biased_variance(patch: pytest.MonkeyPatch) -> None:
-    leave = BatchNorm._leave
-    patch.setattr(BatchNorm, "_leave", lambda self, mean, scale, count, tasks: leave(self, mean, scale, 10**9, tasks))
+    moments = BatchNorm._moments
+    patch.setattr(BatchNorm, "_moments", lambda self, mean, scale, _, tasks: moments(self, mean, scale, 10**9, tasks))
 
 
 def statistics_over_tasks(patch: pytest.MonkeyPatch) -> None:
@@ -170,6 +180,33 @@ def constant_svm(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         "metabench.algorithms.learners.metaoptnet.crammer_singer", lambda *a, **k: crammer_singer(*a, **k).detach()
     )
+
+
+def first_step_damped(patch: pytest.MonkeyPatch) -> None:
+    """The velocity begins at zero, which damps the first gradient too."""
+    step = SGD.step
+    patch.setattr(
+        SGD,
+        "step",
+        lambda self, p, grads, u: step(self, p, grads, [torch.zeros_like(t) for t in p] if u is None else u),
+    )
+
+
+def length_of_the_weight_ignored(patch: pytest.MonkeyPatch) -> None:
+    """The direction's gradient as if the weight were of length one."""
+    pull = CosineHead.pull
+
+    def wrong(self: CosineHead, parameters: Sequence[Tensor], grad: Linear) -> list[Tensor]:
+        along, across = pull(self, parameters, grad)
+        return [along, across * parameters[1].norm(dim=-1, keepdim=True)]
+
+    patch.setattr(CosineHead, "pull", wrong)
+
+
+def draws_of_the_first_task(patch: pytest.MonkeyPatch) -> None:
+    core = sys.modules[Baseline.__module__]
+    uniform = core._uniform
+    patch.setattr(core, "_uniform", lambda count, like: uniform(count, like)[:1].expand(len(like), -1))
 
 
 def module_of_all_tasks(patch: pytest.MonkeyPatch) -> None:
@@ -218,6 +255,9 @@ CASES: list[tuple[str, Plant, Check]] = [
     ("ANIL adapts the body / head only", anil_adapts_the_body, only_the_head),
     ("plain module sees all tasks / the body built in", module_of_all_tasks, plain_module("protonet")),
     ("plain module keeps a weight / the body built in", module_keeps_a_weight, plain_module("maml")),
+    ("first step of a fit damped / torch SGD", first_step_damped, fitted("baseline")),
+    ("a weight's length ignored / torch SGD", length_of_the_weight_ignored, fitted("baseline-pp")),
+    ("another task's draws / loop", draws_of_the_first_task, fitted_alone),
     ("φ updated in place / side effects", update_in_place, no_side_effect),
 ]
 

@@ -54,6 +54,17 @@ def test_the_count_without_data_is_torchs_count_with_data(algorithm):
     assert counter.get_total_flops() == cost(recipe).task_flops > 1e6
 
 
+def test_a_batch_costs_its_images_and_a_fit_next_to_nothing():
+    """Of 16 images of an MLP, forward and backward, with a head of 5 classes; the fit is seen at test alone."""
+    recipe = dataclasses.replace(resolve("baseline", "glyphs-5w1s"), backbone="mlp", fit_epochs=2)
+    layers = [(784, 256), (256, 128), (128, 64), (64, 64)]
+    forward = sum(2 * i * o for i, o in layers)
+    assert cost(recipe).task_flops == 16 * (3 * forward - 2 * 784 * 256 + 3 * 2 * 64 * 5)
+    # Per pass over 5 images: logits and the weight's gradient.
+    fit = 2 * 2 * 5 * 2 * 64 * 5
+    assert cost(recipe).episode_flops == 25 * (forward + 2 * 2 * 64 * 5) + 5 * forward + fit
+
+
 def test_operations_are_counted_where_no_gradient_is():
     with Flops() as flops, torch.no_grad():
         torch.ones(3, 4) @ torch.ones(4, 5)

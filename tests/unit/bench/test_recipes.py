@@ -54,6 +54,24 @@ STATED = {
         "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 5e-4, "smoothing": 0.0, "split": "vinyals",
         "val_tasks": 200,
     },
+    # Chen et al. 2019's program: 400 epochs of 38 400 pictures in batches of 16, 5 of Omniglot's 82 240.
+    ("baseline", "mini-imagenet-5w1s"): {
+        "batch": 16, "iterations": 400 * 38_400 // 16, "optimizer": "adam", "outer_lr": 1e-3, "weight_decay": 0.0,
+        "norm": "running", "backbone": "conv4", "width": 64, "val_tasks": 0, "test_tasks": 600, "queries": 15,
+        "train_ways": 0, "train_shots": 0, "train_queries": 0, "inner_steps": 0, "test_steps": 1, "fit_epochs": 100,
+        "fit_batch": 4, "fit_lr": 0.01, "fit_decay": 1e-3,
+    },
+    ("baseline-pp", "omniglot-5w5s"): {
+        "batch": 16, "iterations": 5 * 82_240 // 16, "rotations": ("train", "val", "test"), "split": "vinyals",
+        "augment": "none", "backbone": "conv4",
+    },
+    ("baseline", "omniglot-within-5w1s"): {"within_group": ("val", "test"), "train_ways": 0, "rotations": ()},
+    # Wang et al. 2019's: 90 epochs in batches of 256, the rate falling tenfold at the 45th and the 67th.
+    ("simpleshot", "mini-imagenet-5w1s"): {
+        "batch": 256, "iterations": 90 * 38_400 // 256, "lr_factors": ((45 * 150, 0.1), (67 * 150, 0.01)),
+        "optimizer": "sgd", "outer_lr": 0.1, "weight_decay": 1e-4, "val_every": 4 * 150, "val_tasks": 500,
+        "test_tasks": 10_000, "norm": "running", "width": 64,
+    },
     ("metaoptnet-rr", "mini-imagenet-5w5s"): {"head": "ridge", "penalty": 50.0},
     ("maml-noconv", "omniglot-5w1s"): {"backbone": "mlp", "inner_lr": 0.4},
     ("maml-fo", "mini-imagenet-5w1s"): {"first_order": True, "clip": 10.0},
@@ -118,6 +136,21 @@ def test_the_short_schedule_changes_nothing_but_the_schedule(algorithm, name):
         assert short.lr_factors == tuple((at, 0.5**k) for k, at in enumerate(halved_at, start=1))
 
 
+@pytest.mark.parametrize("field", ["train_ways", "train_shots", "train_queries", "inner_steps"])
+def test_what_only_episodes_have_is_refused_where_training_is_on_batches(field):
+    with pytest.raises(
+        RecipeError, match=f"baseline glyphs-5w1s: {field} is 3; training is on batches of all training"
+    ):
+        dataclasses.replace(resolve("baseline", "glyphs-5w1s"), **{field: 3}).check()
+
+
+def test_a_classifier_of_training_classes_has_no_answer_without_an_update():
+    with pytest.raises(RecipeError, match="test_steps is 0, but the head is made from the support"):
+        dataclasses.replace(resolve("simpleshot", "glyphs-5w1s"), test_steps=0).check()
+    with pytest.raises(RecipeError, match="within_group names train; a batch is of all training classes"):
+        dataclasses.replace(resolve("simpleshot", "omniglot-within-5w1s"), within_group=("train",)).check()
+
+
 def test_ways_and_shots_that_nobody_published():
     recipe = resolve("maml", "omniglot-7w3s")
     assert (recipe.ways, recipe.train_ways, recipe.shots, recipe.train_shots, recipe.queries) == (7, 7, 3, 3, 3)
@@ -126,7 +159,7 @@ def test_ways_and_shots_that_nobody_published():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("mmal", "omniglot-5w1s"), r"^no algorithm 'mmal'; did you mean 'maml'\? Known: anil, maml, "),
+        (("mmal", "omniglot-5w1s"), r"^no algorithm 'mmal'; did you mean 'maml'\? Known: anil, baseline, "),
         (("protonets", "omniglot-5w1s"), "did you mean 'protonet'"),
         (("maml", "omniglott-5w1s"), r"'omniglott-5w1s'; did you mean 'omniglot-5w1s'\? Known: ant-dir"),
         (("maml", "omniglot"), "no benchmark 'omniglot'; did you mean 'omniglot-"),

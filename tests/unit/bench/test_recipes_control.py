@@ -10,6 +10,7 @@ from metabench.bench.cli.run import labelled, parse_run
 from metabench.bench.recipes.control import BASELINE_FIELDS, ENVIRONMENT_FIELDS, SHORT, VARIANTS, control
 from metabench.bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
 from metabench.bench.worlds import resolve
+from metabench.bench.worlds.control import CONTROL
 from metabench.envs import ENVIRONMENTS, family
 
 FIELDS = {f.name for f in dataclasses.fields(ControlRecipe)} | {"inner_lr", "first_order"}
@@ -67,7 +68,7 @@ def test_what_the_papers_state(row, stated):
     assert (recipe.name, recipe.schedule) == (" ".join(row), "paper")
 
 
-@pytest.mark.parametrize("algorithm", [*LEARNERS, *VARIANTS])
+@pytest.mark.parametrize("algorithm", CONTROL.algorithms)
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 @pytest.mark.parametrize("schedule", ["paper", "short"])
 def test_every_row_resolves(algorithm, name, schedule):
@@ -77,6 +78,14 @@ def test_every_row_resolves(algorithm, name, schedule):
     assert recipe.schedule == schedule
     assert recipe.judged == min(recipe.inner_steps, recipe.test_steps)
     assert from_fields(dataclasses.asdict(recipe)) == recipe
+
+
+@pytest.mark.parametrize("algorithm", ["baseline", "baseline-pp", "simpleshot"])
+def test_a_learner_of_labels_is_refused(algorithm):
+    with pytest.raises(
+        RecipeError, match=f"{algorithm} needs labels, of which control has none; navigation has maml, "
+    ):
+        resolve(algorithm, "navigation")
 
 
 def test_the_tables_name_only_what_exists():
