@@ -28,7 +28,7 @@ class HeadSettings(LearnerSettings):
     """The head's problem: the SVM of Crammer & Singer, or ridge regression. Control is always ridge."""
     penalty: float = 0.1
     """C of the SVM head, the price of a margin error; λ of the ridge head, the price of a large weight (50 in the
-    paper)."""
+    paper; in control, in units of the features' mean square)."""
     inner_lr: float = 0.01
     """Control only: the rate that γ multiplies."""
 
@@ -75,9 +75,11 @@ class MetaOptNet(Learner):
         """Advantage-weighted ridge regression: the head's move is that of what paid off on the features.
 
         The form that "the optimum of a convex problem" takes for a policy with a linear mean μ(s) = W z(s): the head
-        moves by rate · γ · argmin_Δ Σ ‖A (a − μ(s)) − Δ z(s)‖² + λ‖Δ‖². Without λ that is the natural policy gradient
-        of the head (Kakade, 2001; Peters & Schaal, 2008, "compatible features"): noise that paid off is made the
-        mean. It is convex whatever the sign of an advantage, and it keeps the head in hand, φ_k (the meta-head before
+        moves by rate · γ · argmin_Δ Σ ‖A (a − μ(s)) − Δ z(s)‖² + λ c ‖Δ‖². Without λ that is the natural policy
+        gradient of the head (Kakade, 2001; Peters & Schaal, 2008, "compatible features"): noise that paid off is made
+        the mean. c is the mean eigenvalue of Σ z zᵀ, so that λ is the same for few and many transitions, small and
+        large features; directions with a smaller one, which the support knows little of, move as the gradient says.
+        It is convex whatever the sign of an advantage, and it keeps the head in hand, φ_k (the meta-head before
         any update). To fit the actions themselves, as advantage-weighted regression does (Peng et al., 2019), cannot
         be meta-learned: the fit forgets the meta-head, which then drifts where the data come from. A constant 1 joins
         the features for the bias. **A metabench extension: no number was published for it.**
@@ -87,9 +89,9 @@ class MetaOptNet(Learner):
         tasks = max(len(weight), len(bias))  # one of them is still shared by all where it is frozen
         head = torch.cat([weight.expand(tasks, -1, -1), bias.expand(tasks, -1, -1)], -1)
         paid = support.w.detach().unsqueeze(-1) * (support.y - features @ head.mT)
-        head = head + self.settings.inner_lr * self.scale * ridge(
-            features, paid, self._control_penalty(), support.valid
-        )
+        squares = features.square() if support.valid is None else features.square() * support.valid.unsqueeze(-1)
+        penalty = self._control_penalty() * squares.sum((1, 2)) / features.shape[-1]
+        head = head + self.settings.inner_lr * self.scale * ridge(features, paid, penalty, support.valid)
         return self.moved(fast, {"head.weight": head[..., :-1], "head.bias": head[..., -1]})
 
     def _control_penalty(self) -> float:

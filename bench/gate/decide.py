@@ -23,8 +23,9 @@ import numpy as np
 from scipy.special import stdtr
 
 ALPHA = 0.05
-ELSEWHERE = 1e-6
-"""Largest relative difference of a trace from one made elsewhere: on another machine, or with other versions."""
+ELSEWHERE = 1e-5
+"""Largest relative difference of a trace from one made elsewhere: on another machine, or with other versions. Conjugate
+gradients magnify rounding: 6e-6 was seen in a KL divergence between processors of two makers."""
 
 
 def trace_fault(was: Sequence[float], now: Sequence[float], exact: bool) -> str:

@@ -36,10 +36,10 @@ IMAGES: Mapping[str, Any] = {
 }  # fmt: skip
 """Changes that make an image recipe a matter of seconds."""
 CONTROL: Mapping[str, Any] = {
-    "meta_batch": 4, "rollouts": 4, "iterations": 4, "val_every": 4, "val_tasks": 4, "test_tasks": 20, "test_steps": 1,
-    "curvature": 0.5,
+    "meta_batch": 10, "rollouts": 10, "iterations": 10, "val_every": 10, "val_tasks": 2, "test_tasks": 40,
+    "test_steps": 1, "curvature": 0.25, "hidden": (64, 64), "activation": "tanh",
 }  # fmt: skip
-"""The same for a recipe of control."""
+"""The same for a recipe of control: navigation rises from −82 to about −27, on any machine to within a few."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ WORK: tuple[Work, ...] = (
     Work("meta-sgd", "glyphs-5w1s", IMAGES),
     Work("protonet", "glyphs-5w1s", IMAGES),
     Work("metaoptnet", "glyphs-5w1s", IMAGES),
-    Work("maml", "navigation", CONTROL, margin=2.0, still={"max_kl": 1e-30}, yardstick=policies),
-    Work("anil", "navigation", CONTROL, ("trace", "score"), margin=2.0),
-    Work("meta-sgd", "navigation", CONTROL, ("trace", "score"), margin=2.0),
-    Work("protonet", "navigation", CONTROL, ("trace", "score"), margin=2.0),
-    Work("metaoptnet", "navigation", CONTROL, ("trace", "score"), margin=2.0),
+    Work("maml", "navigation", CONTROL, margin=5.0, still={"max_kl": 1e-30}, yardstick=policies),
+    Work("anil", "navigation", CONTROL, ("trace", "score"), margin=5.0),
+    Work("meta-sgd", "navigation", CONTROL, ("trace", "score"), margin=5.0),
+    Work("protonet", "navigation", CONTROL, ("trace", "score"), margin=5.0),
+    Work("metaoptnet", "navigation", CONTROL, ("trace", "score"), margin=5.0),
     Work("maml-fo", "glyphs-5w1s", IMAGES, ("trace",)),
     Work("maml-noconv", "glyphs-5w1s", IMAGES, ("trace",)),
     Work("metaoptnet-rr", "glyphs-5w1s", IMAGES, ("trace",)),

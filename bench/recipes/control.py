@@ -81,7 +81,7 @@ BASELINE_FIELDS: dict[tuple[str, str], Fields] = {
 }
 """What the test scripts of maml_rl give its baselines instead of MAML's rate."""
 
-LEARNER_FIELDS: dict[str, Fields] = {"metaoptnet": {"inner_lr": 4.0, "head": "ridge", "penalty": 1000.0}}
+LEARNER_FIELDS: dict[str, Fields] = {"metaoptnet": {"inner_lr": 1.0, "head": "ridge", "penalty": 10.0}}
 """What a learner needs in control. MetaOptNet's is metabench's own."""
 
 SHORT: Fields = {"iterations": 200, "meta_batch": 20, "curvature": 0.1}

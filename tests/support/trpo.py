@@ -71,7 +71,8 @@ def adapted(learner: Learner, theta: Tensor, supports: list[Batch]) -> Named:
             z = torch.cat([features(prior, x, False), torch.ones_like(w)[:, None]], 1)
             head = torch.cat([net["network.head.weight"], net["network.head.bias"][:, None]], 1)
             paid = w[:, None] * (y - z @ head.T)
-            move = torch.linalg.solve(z.T @ z + learner.settings.penalty * torch.eye(z.shape[1]).to(z), z.T @ paid).T
+            gram, eye = z.T @ z, torch.eye(z.shape[1]).to(z)
+            move = torch.linalg.solve(gram + learner.settings.penalty * gram.trace() / len(gram) * eye, z.T @ paid).T
             head = head + learner.settings.inner_lr * prior["scale"] * move
             net["network.head.weight"], net["network.head.bias"] = head[:, :-1], head[:, -1]
     return net

@@ -160,7 +160,7 @@ def test_control_moves_the_head_by_the_ridge_regression_of_noise_that_paid_off()
     for task in range(3):
         x = np.concatenate([z[task], np.ones((40, 1))], 1)
         paid = support.w[task].numpy()[:, None] * (support.y[task].numpy() - x @ before.T)
-        expected = before + 0.5 * np.linalg.solve(x.T @ x + 2 * np.eye(7), x.T @ paid).T
+        expected = before + 0.5 * np.linalg.solve(x.T @ x + 2 * np.trace(x.T @ x) / 7 * np.eye(7), x.T @ paid).T
         np.testing.assert_allclose(fast["head.weight"][task].detach().numpy(), expected[:, :-1], atol=1e-12)
         np.testing.assert_allclose(fast["head.bias"][task].detach().numpy(), expected[:, -1], atol=1e-12)
 
@@ -195,13 +195,23 @@ def test_control_takes_the_learned_length_and_starts_each_update_from_the_head_i
 
 
 def test_control_leans_towards_actions_of_high_advantage() -> None:
-    """From the same state the actions ±1 with advantages ±1: 100 examples against λ = 2 move the mean by about 1."""
+    """From the same state the actions ±1 with advantages ±1: all of the 7 features' square is in one direction."""
     x = torch.ones(1, 100, 4, dtype=torch.float64)
     sign = torch.tensor([1.0, -1.0]).double().repeat(1, 50)
     support = Batch(x, sign.unsqueeze(-1).expand(-1, -1, 2), sign)
     learner = policy()
     before, after = (learner.predict(fast, x)[0, 0, 0].item() for fast in (learner.begin(), adapt(learner, [support])))
-    assert after - before == pytest.approx(1.0, abs=0.02)
+    assert after - before == pytest.approx(1 / (1 + 2 / 7))
+
+
+def test_control_moves_alike_by_few_and_many_transitions() -> None:
+    learner, support = policy(), transitions(2, 30)
+    thrice = Batch(*(t.repeat(1, 3, *[1] * (t.ndim - 2)) for t in (support.x, support.y, support.w)))
+    once = adapt(learner, [support])["head.weight"]
+    torch.testing.assert_close(adapt(learner, [thrice])["head.weight"], once, atol=1e-12, rtol=0)
+    padded = thrice._replace(valid=torch.ones(2, 90).double())
+    padded.valid[:, 30:] = 0
+    torch.testing.assert_close(adapt(learner, [padded])["head.weight"], once, atol=1e-12, rtol=0)
 
 
 def test_control_differentiates_in_the_meta_head_and_the_body() -> None:
