@@ -35,6 +35,13 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
+def clock(seconds: float) -> str:
+    """41 -> "0:41"; 3723 -> "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def one_line(text: str) -> str:
     """The text on one line, with a replacement character for each that cannot be printed."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from metabench.bench import stopping
 from metabench.bench.cli.run_usage import usage
 from metabench.bench.recipes.recipe import Recipe, RecipeError, from_fields
 from metabench.bench.records.metric import METRICS
+from metabench.bench.records.rows import summarise
 from metabench.bench.records.schema import file_name
 from metabench.bench.terminal import say
 from metabench.bench.training import checkpoint
@@ -43,24 +44,49 @@ def run(arguments: list[str]) -> int:
     if not (algorithm and benchmark):
         raise RecipeError(f"run needs an algorithm and a benchmark first\n\n{usage()}")
     command = parse_run(algorithm, benchmark, flags)
-    recipe = labelled(command.recipe)
+    recipe, runs = labelled(command.recipe), command.options.each()
     if command.options.dry_run:
         from metabench.bench.training.dry_run import describe
 
         describe(recipe, command.machine, Console())
+        if len(runs) > 1:
+            say(f"all of this for each of {len(runs)} seeds", Console())
         return 0
-    publishes = command.options.publish
-    try:
-        record = execute(recipe, command.options, command.machine)
-    except KeyboardInterrupt as stop:
-        if os.environ.get("RANK", "0") == "0":  # one of several processes says it
-            print(f"\n{_standing(stop, command.options.folder(recipe))}", file=sys.stderr)
-        return stopping.status(stop)
-    if record is not None:
+    status, records = 0, []
+    for options in runs:
+        try:
+            record = execute(recipe, options, command.machine)
+        except KeyboardInterrupt as stop:
+            if os.environ.get("RANK", "0") == "0":  # one of several processes says it
+                print(f"\n{_standing(stop, options.folder(recipe))}", file=sys.stderr)
+            return stopping.status(stop)
+        if record is None:
+            continue
         report(record, Console())
-        filed = [command.options.folder(recipe) / "record.json", *([RECORDS / file_name(record)] if publishes else [])]
+        filed = [options.folder(recipe) / "record.json", *([RECORDS / file_name(record)] if options.publish else [])]
         say("record: " + ", ".join(map(str, filed)), Console())
-    return 0 if record is None or record["status"] == "complete" else 1
+        records.append(record)
+        status = max(status, int(record["status"] != "complete"))
+    if len(records) > 1:
+        say(over_seeds(records), Console())
+    return status
+
+
+def over_seeds(records: Sequence[Mapping[str, Any]]) -> str:
+    """The score over the seeds of a recipe in one line, with Student's 95 % interval of its mean over seeds."""
+    first = records[0]
+    complete = [record for record in records if record["status"] == "complete"]
+    title = f"{first['algorithm']} {first['benchmark']} ({first['recipe']['schedule']})"
+    failed = [str(record["seed"]) for record in records if record["status"] != "complete"]
+    lost = f"; seed{'s' * (len(failed) > 1)} {', '.join(failed)} diverged" if failed else ""
+    if not complete:
+        return f"{title}: no seed of {len(records)} was completed{lost}"
+    metric = METRICS[first["metric"]]
+    found = summarise(complete, metric.scale)
+    interval = f" ± {found.seeds_ci95:.2f} (95 %, Student's t)" if found.seeds_ci95 is not None else ""
+    seeds = f"{found.seeds} seed{'s' * (found.seeds > 1)}"
+    updates = f"{found.updates} update{'s' * (found.updates != 1)}"
+    return f"{title}: {metric.title} {found.mean:.2f}{interval} over {seeds}, after {updates}{lost}"
 
 
 def split_names(arguments: Sequence[str]) -> tuple[str, str, list[str]]:

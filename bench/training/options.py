@@ -98,8 +98,10 @@ class Options:
 
     seed: int = 0
     """Of the initial weights and the training tasks."""
+    seeds: tuple[int, ...] = ()
+    """Several in place of --seed: a run for each, one after another, and a line over all of them at the end."""
     out: Path | None = None
-    """Run folder; runs/ALGORITHM_BENCHMARK_SCHEDULE/seedN if not given."""
+    """Run folder; runs/ALGORITHM_BENCHMARK_SCHEDULE/seedN if not given. With --seeds, what holds the folders seedN."""
     publish: bool = False
     """Also file the record under results/records/."""
     tensorboard: bool = False
@@ -113,6 +115,23 @@ class Options:
         """Where the run lives; a recipe of one's own has a folder of its own."""
         schedule = f"custom-{recipe.digest()}" if recipe.schedule == "custom" else recipe.schedule
         return self.out or under / f"{recipe.algorithm}_{recipe.benchmark}_{schedule}" / f"seed{self.seed}"
+
+    def each(self) -> list[Options]:
+        """The options of each run: these, or one for each of several seeds; raises RecipeError for seeds that clash."""
+        from metabench.bench.recipes.recipe import RecipeError
+
+        if not self.seeds:
+            return [self]
+        if self.seed:
+            raise RecipeError(f"--seed {self.seed} and --seeds exclude each other; give --seeds alone")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise RecipeError(f"--seeds names a seed twice: {' '.join(map(str, self.seeds))}")
+        runs = [dataclasses.replace(self, seed=seed, seeds=()) for seed in self.seeds]
+        for run in runs:
+            run.check()
+        if self.out is None:
+            return runs
+        return [dataclasses.replace(run, out=self.out / f"seed{run.seed}") for run in runs]
 
     def check(self) -> None:
         """Raise RecipeError for what no run can be told."""

@@ -15,6 +15,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 
 from metabench.bench.recipes.recipe import RecipeError
+from metabench.bench.text import clock
 
 
 class Bar(RichProgress):
@@ -76,14 +77,16 @@ class Progress:
             self.smooth[name] = value if name not in self.smooth else 0.95 * self.smooth[name] + 0.05 * value
             if self.writer is not None:
                 self.writer.add_scalar(f"train/{name}", value, iteration)
-        rate = (iteration - self.first) * tasks / max(time.monotonic() - self.started, 1e-9)
+        pace = (iteration - self.first) / max(time.monotonic() - self.started, 1e-9)
         numbers = [f"{name} {value:.3f}" for name, value in self.smooth.items()]
-        numbers += [f"{rate:.1f} tasks/s", *([self.validation] if self.validation else [])]
+        numbers += [f"{pace * tasks:.1f} tasks/s", *([self.validation] if self.validation else [])]
         self.bar.numbers = numbers
         self.bar.update(self.task, completed=iteration)
         if not self.console.is_terminal and time.monotonic() - self.spoke > 60:
             self.spoke = time.monotonic()
-            self.console.print(f"{self.title}: {iteration}/{self.total}  {'  '.join(numbers)}", highlight=False)
+            left = clock((self.total - iteration) / pace)
+            line = "  ".join([f"{self.title}: {iteration}/{self.total}", *numbers, f"{left} left"])
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def validated(self, point: dict[str, float]) -> None:
         """A validation is done."""

@@ -7,6 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
+from metabench.bench.text import clock
 from metabench.bench.training.progress import Progress
 
 VISION = {"loss": 1.434, "accuracy": 0.468}
@@ -33,3 +34,23 @@ def test_nothing_is_squeezed_out(width: int, title: str, metrics: dict[str, floa
     for number in (*(f"{name} {value:.3f}" for name, value in metrics.items()), " tasks/s", "val -80.1230 ± 3.4567"):
         assert sum(number in line for line in rest) == 1
     assert len(rest) <= (3 if width == 60 else 2)
+
+
+def test_a_log_says_how_long_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """7 of 100 iterations take 70 s, so that the 7 that are left take as long; lines are a minute apart."""
+    now = 0.0
+    monkeypatch.setattr("metabench.bench.training.progress.time.monotonic", lambda: now)
+    progress = Progress("maml glyphs-5w1s seed 0")
+    progress.start(86, 100)
+    for iteration in range(87, 94):
+        now += 10
+        progress.advance(iteration, {"loss": 0.5}, tasks=2)
+    [line] = capsys.readouterr().out.splitlines()
+    assert line == "maml glyphs-5w1s seed 0: 93/100  loss 0.500  0.2 tasks/s  1:10 left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(41.2, "0:41"), (59.6, "1:00"), (3723, "1:02:03"), (90_000, "25:00:00")]
+)
+def test_clock(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
