@@ -16,6 +16,9 @@ from metabench.bench.training.options import Machine
 class ListCommand:
     """The names that `metabench run` knows: algorithms, benchmarks, data sets."""
 
+    json: bool = False
+    """Print it as JSON, with the settings of every algorithm, the protocol of every benchmark and the state of data."""
+
 
 @dataclass(frozen=True)
 class SweepCommand:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-import re
+import json
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from metabench.algorithms import LEARNERS, Learner
+from metabench.algorithms import LEARNERS
 from metabench.bench.cli.arguments import parse_list
+from metabench.bench.cli.describing import paper_of, rule_of
+from metabench.bench.cli.listing_json import as_json
 from metabench.bench.data_sets import verbs as actions
 from metabench.bench.recipes.few_shot import BENCHMARKS, benchmark_names
 from metabench.bench.terminal import say, table_console
@@ -22,7 +23,9 @@ from metabench.vision.data.source import data_root
 
 def list_all(arguments: list[str]) -> int:
     """metabench list."""
-    parse_list(arguments)
+    if parse_list(arguments).json:
+        print(json.dumps(as_json(), indent=1, ensure_ascii=False))
+        return 0
     console = table_console()
     algorithms = _table("algorithms", "name", "rule", "paper")
     for name, kind in LEARNERS.items():
@@ -49,23 +52,6 @@ def show_environments(console: Console) -> None:
         sizes = (spec.horizon, spec.observation_size, spec.action_size)
         table.add_row(name, escape(spec.tasks.text), *map(str, sizes), f"{spec.action_scale:g}")
     console.print(table)
-
-
-def rule_of(kind: type[Learner]) -> str:
-    """What a learner does, as the first line of its module says it, or of its own docstring."""
-    for text in (inspect.getmodule(kind).__doc__, kind.__doc__):
-        line = (text or "").strip().partition("\n")[0]
-        title, colon, rule = line.partition(": ")
-        if colon and title.replace("-", "").lower() == kind.__name__.lower():
-            return rule.rstrip(".")
-    return line.rstrip(".")
-
-
-def paper_of(kind: type[Learner]) -> str:
-    """The paper that a learner's module cites: its second paragraph, up to the year."""
-    paragraphs = (inspect.getmodule(kind).__doc__ or "").split("\n\n")
-    found = re.match(r".*?\b(19|20)\d\d\b\)?", " ".join(paragraphs[1].split())) if len(paragraphs) > 1 else None
-    return found[0] if found else ""
 
 
 def show_data(console: Console) -> None:

@@ -86,7 +86,7 @@ VERBS = {
             f"{_SPEED}.command:peers", f"{_SPEED}.arguments:parse_peers",
         ),
         Verb(
-            "compare", "A B", "two algorithms or two sets of records: differences, and where they come from",
+            "compare", "A B", "two algorithms, or two sets of records, side by side",
             "metabench.bench.compare.command:compare_command", "metabench.bench.compare.arguments:parse_compare",
         ),
         Verb(
