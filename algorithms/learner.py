@@ -236,14 +236,15 @@ class Learner(nn.Module):
             ValueError: a label is none of 0 … K − 1.
         """
         check_labels([batch])
-        return self._loss(self.predict(fast, batch.x), batch)
+        return self.loss_of(self.predict(fast, batch.x), batch)
 
     def support_loss(self, fast: Params, support: Batch) -> Tensor:
         """The same loss of what the rule reads, (T,): the body is passed over where x holds its features."""
         read = self.predict if self.reads == "inputs" else self.network.read_out
-        return self._loss(read(fast, support.x), support)
+        return self.loss_of(read(fast, support.x), support)
 
-    def _loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+    def loss_of(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The same loss of given outputs, (T,): labels are not checked."""
         score = self.network.likelihood.log_prob(outputs, batch.y)
         return -batch.mean(batch.w * (score if batch.old is None else batch.ratio(score)))
 

@@ -8,8 +8,8 @@ the mean KL between the adapted policies before and after stays within δ:
 
 **F through the adaptation.** With J the Jacobian of the query's outputs (means, log-stds) in θ, adaptation included,
 the Hessian of the mean KL at θ is exactly F = E[JᵀMJ]: its other term is the KL's gradient, which is zero there.
-M is the diagonal Gaussian's Fisher information. Jᵀu is a backward pass; it is linear in u, so its own backward pass
-gives Jv (the double-vjp trick). Both graphs are built once, and a product is one backward pass through each.
+M is the diagonal Gaussian's Fisher information. How one multiplies with J and Jᵀ is in `outer.jacobian`; the
+surrogate's gradient comes from the same Jᵀ.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from metabench.algorithms.learner import Batch, Learner, adapt, gradients
+from metabench.algorithms.learner import Batch, Learner, adapt
 from metabench.algorithms.meta_gradient import Workers
 from metabench.algorithms.outer.gradient import AllReduce, Diverged
+from metabench.algorithms.outer.jacobian import Jacobian, jacobian_of
 from metabench.algorithms.outer.surrogate import MetaBatch, Piece, assign, flatten, gaussian, surrogate, unflatten
 
 Product = Callable[[Tensor], Tensor]
@@ -80,16 +81,21 @@ class TrustRegionOuter:
         """
         batch = MetaBatch(supports, query, chunk=self.chunk, workers=self.workers, all_reduce=self.all_reduce)
         gaussian(learner)  # before any work
-        parts = batch.map(lambda piece: _ascent(learner, piece))
-        total = batch.sum([flat for flat, _ in parts])
+        parts = batch.map(lambda piece: self._begun(learner, piece))
+        total = batch.sum([flat for flat, _, _ in parts])
         tasks = total[-1]
         gradient, value = total[:-2] / tasks, float(total[-2] / tasks)
         if not bool(total.isfinite().all()):
             raise Diverged(f"the surrogate is {value:g}, or its gradient is not finite, at outer step {self.steps}")
-        direction, curvature = self._natural(learner, batch, gradient, tasks)
+        direction, curvature = self._natural(learner, batch, [of for _, _, of in parts], gradient, tasks)
         length = math.sqrt(2 * self.radius / curvature) if curvature > 0 else 0.0
         self.steps += 1
-        return self._search(learner, batch, [outputs for _, outputs in parts], total[-2:], direction, length)
+        return self._search(learner, batch, [outputs for _, outputs, _ in parts], total[-2:], direction, length)
+
+    def _begun(self, learner: Learner, piece: Piece) -> tuple[Tensor, Tensor, Jacobian | None]:
+        """A piece's ascent and outputs, and its J where the curvature is of all examples too: else it is let go of."""
+        of = jacobian_of(learner, piece)
+        return _ascent(learner, piece.query, of), of.outputs, of if self.stride == 1 else None
 
     def _search(
         self,
@@ -124,10 +130,22 @@ class TrustRegionOuter:
         assign(learned, before)
         return {"surrogate": 0.0, "kl": 0.0, "tries": float(self.tries)}
 
-    def _natural(self, learner: Learner, batch: MetaBatch, gradient: Tensor, tasks: Tensor) -> tuple[Tensor, float]:
-        """F⁻¹g and its squared length in F."""
+    def _natural(
+        self,
+        learner: Learner,
+        batch: MetaBatch,
+        whole: Sequence[Jacobian | None],
+        gradient: Tensor,
+        tasks: Tensor,
+    ) -> tuple[Tensor, float]:
+        """F⁻¹g and its squared length in F.
+
+        Args:
+            whole: J of each piece with all of its examples, or None where only a share counts.
+        """
         thin = batch if self.stride == 1 else batch.every(self.stride)
-        products = thin.map(lambda piece: fisher_product(learner, piece))
+        given = whole if self.stride == 1 else [None] * len(thin.pieces)
+        products = thin.map(lambda piece, of: fisher_product(learner, piece, of or jacobian_of(learner, piece)), given)
 
         def product(v: Tensor) -> Tensor:
             return thin.sum(thin.map(lambda _, of: of(v), products)) / tasks + self.damping * v
@@ -143,31 +161,23 @@ class TrustRegionOuter:
         self.steps = int(state["steps"])  # type: ignore[call-overload]
 
 
-def _ascent(learner: Learner, piece: Piece) -> tuple[Tensor, Tensor]:
-    """(the surrogate's gradient, its value, the number of tasks), summed over tasks and flat; and the outputs."""
+def _ascent(learner: Learner, query: Batch, of: Jacobian) -> Tensor:
+    """The surrogate's gradient in what is learned, its value, and the number of tasks: summed over tasks and flat."""
     with torch.enable_grad():
-        outputs = learner.predict(adapt(learner, piece.supports), piece.query.x)
-        value = surrogate(learner, outputs, piece.query).sum()
-        grads = gradients(value, list(learner.learned().values()))
+        outputs = of.outputs.detach().requires_grad_()
+        value = surrogate(learner, outputs, query).sum()
+        (slope,) = torch.autograd.grad(value, outputs)
     count = value.new_tensor(float(len(outputs)))
-    return flatten([*grads, value.detach(), count]), outputs.detach()
+    return flatten([*of.pull(slope), value.detach(), count])
 
 
-def fisher_product(learner: Learner, piece: Piece) -> Product:
-    """v ↦ Σ over tasks of mean over examples of JᵀMJv, for flat v; J at the learner's present θ, of what is learned."""
+def fisher_product(learner: Learner, piece: Piece, of: Jacobian) -> Product:
+    """v ↦ Σ over tasks of mean over examples of JᵀMJv, for flat v, of what is learned."""
     parameters = list(learner.learned().values())
-    with torch.enable_grad():
-        outputs = learner.predict(adapt(learner, piece.supports), piece.query.x)
-        u = torch.zeros_like(outputs, requires_grad=True)
-        back = gradients(outputs, parameters, u, create_graph=True)
-    reached = [i for i, g in enumerate(back) if g.requires_grad]
-    metric = gaussian(learner).fisher(outputs.detach()) * _shares(piece.query).unsqueeze(-1)
+    metric = gaussian(learner).fisher(of.outputs) * _shares(piece.query).unsqueeze(-1)
 
     def product(v: Tensor) -> Tensor:
-        along = unflatten(v, parameters)
-        (jv,) = torch.autograd.grad([back[i] for i in reached], u, [along[i] for i in reached], retain_graph=True)
-        grads = torch.autograd.grad(outputs, parameters, metric * jv, retain_graph=True, materialize_grads=True)
-        return flatten(grads)
+        return flatten(of.pull(metric * of.push(unflatten(v, parameters))))
 
     return product
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from metabench.algorithms import LEARNERS, Gaussian, Learner, Network, ProximalOuter, TrustRegionOuter, Workers
+from metabench.algorithms.perceptron import Perceptron
 from metabench.algorithms.references import is_reference
 from metabench.bench.recipes.recipe import ControlRecipe, RecipeError
 from metabench.bench.recipes.variants import CONTROL as VARIANTS
@@ -16,7 +17,6 @@ from metabench.bench.worlds.world import Place
 from metabench.envs import ENVIRONMENTS, family
 from metabench.envs.environment import Environment
 from metabench.envs.own import own
-from metabench.envs.policy import Perceptron
 from metabench.envs.suite import Control
 
 SEEDS = {"val": TEST_SEED + 1, "test": TEST_SEED + 2}

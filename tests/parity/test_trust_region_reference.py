@@ -7,8 +7,8 @@ import torch
 
 from metabench.algorithms import Learner, TrustRegionOuter, Workers
 from metabench.algorithms.outer.surrogate import Piece, flatten
-from metabench.algorithms.outer.trust_region import fisher_product
 from tests.support.checks import EXACT, assert_close
+from tests.support.control import product_of
 from tests.support.policies import POLICIES, meta_batch, policy
 from tests.support.trpo import assert_step_is_the_references, fisher
 
@@ -19,11 +19,12 @@ def test_a_step_of_one_update(kind: str) -> None:
     assert_step_is_the_references(rule, *meta_batch(rule))
 
 
+@pytest.mark.parametrize("ratio", [False, True])
 @pytest.mark.parametrize("kind", POLICIES)
-def test_a_step_of_two_updates_that_weigh_by_ratios(kind: str) -> None:
+def test_a_step_of_two_updates_that_weigh_by_scores_or_ratios(kind: str, ratio: bool) -> None:
     """δ = 0.3 is beyond where the KL is quadratic: the line search has work to do."""
     rule = policy(kind)
-    assert_step_is_the_references(rule, *meta_batch(rule, tasks=2, updates=2, ratio=True), radius=0.3)
+    assert_step_is_the_references(rule, *meta_batch(rule, tasks=2, updates=2, ratio=ratio), radius=0.3)
 
 
 def test_a_step_without_updates() -> None:
@@ -49,12 +50,13 @@ def test_a_step_with_the_published_damping(kind: str) -> None:
     assert_step_is_the_references(rule, *meta_batch(rule, tasks=2), damping=1e-5, iterations=3, tolerance=1e-6)
 
 
+@pytest.mark.parametrize("ratio", [False, True])
 @pytest.mark.parametrize("kind", POLICIES)
-def test_the_fisher_matrix_is_the_hessian_of_the_mean_kl(kind: str) -> None:
+def test_the_fisher_matrix_is_the_hessian_of_the_mean_kl(kind: str, ratio: bool) -> None:
     rule = policy(kind)
-    supports, query = meta_batch(rule, tasks=2, updates=2, ratio=True)
+    supports, query = meta_batch(rule, tasks=2, updates=2, ratio=ratio)
     theta = flatten(rule.parameters()).detach()
-    product = fisher_product(rule, Piece(supports, query))
+    product = product_of(rule, Piece(supports, query))
     ours = torch.stack([product(e) for e in torch.eye(len(theta)).to(theta)]) / 2
     dense = fisher(rule, theta, supports, query)
     assert_close([ours], [dense], EXACT, "F")

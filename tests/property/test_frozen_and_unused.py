@@ -18,8 +18,8 @@ from metabench.algorithms import (
     adapt,
 )
 from metabench.algorithms.outer.surrogate import Piece
-from metabench.algorithms.outer.trust_region import fisher_product
 from tests.support.checks import EXACT, assert_close, assert_finite_differences, assert_same_meta_gradient, gradient_of
+from tests.support.control import product_of
 from tests.support.policies import POLICIES, meta_batch, policy
 from tests.support.small import HEAD, LEARNERS, Smooth, images, learner
 
@@ -190,7 +190,7 @@ def test_so_it_has_in_control(kind: str) -> None:
         outer(after).step(after, supports, query)
         assert outer is proximal or "network.likelihood.log_std" not in moved(rule, after)
     v = torch.ones(sum(p.numel() for p in rule.learned().values()), dtype=torch.float64)
-    product = fisher_product(rule, Piece(supports, query))(v)
+    product = product_of(rule, Piece(supports, query))(v)
     at = names.index("network.likelihood.log_std")
     start = sum(p.numel() for p in list(rule.learned().values())[:at])
     assert not product[start : start + 2].any()

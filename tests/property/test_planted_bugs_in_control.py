@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from metabench.algorithms import Batch, Gaussian, Learner
 from metabench.algorithms.ops.convex import ridge
-from metabench.algorithms.outer import trust_region
+from metabench.algorithms.ops.perceptron_curvature import Pass, UpdatePass
+from metabench.algorithms.outer import jacobian, trust_region
+from metabench.algorithms.outer.jacobian import Jacobian, TracedJacobian
 from metabench.algorithms.outer.surrogate import Piece, surrogate
 from tests.support.control import assert_padding_does_not_matter, assert_steps_stay_inside, assert_worse_is_refused
 from tests.support.policies import meta_batch, policy
@@ -20,9 +23,20 @@ from tests.support.trpo import assert_step_is_the_references
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
-def trpo() -> None:
-    rule = policy("maml")
+def trpo(kind: str = "maml") -> None:
+    rule = policy(kind)
     assert_step_is_the_references(rule, *meta_batch(rule, tasks=2))
+
+
+def trpo_of_learned_rates() -> None:
+    trpo("meta-sgd")
+
+
+def a_floor() -> None:
+    rule = policy("maml")
+    rule.network.likelihood.log_std.data[0] = -20.0
+    rule.network.likelihood.least = -2.0
+    assert_step_is_the_references(rule, *meta_batch(rule))
 
 
 def padding() -> None:
@@ -50,9 +64,9 @@ def downhill(patch: pytest.MonkeyPatch) -> None:
     """The gradient's sign, its value's not."""
     right = trust_region._ascent
 
-    def flipped(rule: Learner, piece: Piece) -> tuple[Tensor, Tensor]:
-        flat, outputs = right(rule, piece)
-        return torch.cat([-flat[:-2], flat[-2:]]), outputs
+    def flipped(rule: Learner, query: Batch, of: Jacobian) -> Tensor:
+        flat = right(rule, query, of)
+        return torch.cat([-flat[:-2], flat[-2:]])
 
     patch.setattr(trust_region, "_ascent", flipped)
 
@@ -69,18 +83,53 @@ def metric_of_the_mean_alone(patch: pytest.MonkeyPatch) -> None:
 
 def curvature_without_adaptation(patch: pytest.MonkeyPatch) -> None:
     """F of the policy as if what adaptation adds to θ were a constant."""
-    product, fold = trust_region.fisher_product, trust_region.adapt
+    product, fold = trust_region.fisher_product, jacobian.adapt
 
     def constant(rule: Learner, supports: list[Batch]) -> dict[str, Tensor]:
         prior, fast = rule.begin(), fold(rule, supports)
         return {name: prior[name] + (t - prior[name]).detach() for name, t in fast.items()}
 
-    def through(rule: Learner, piece: Piece) -> Callable[[Tensor], Tensor]:
+    def around(rule: Learner, piece: Piece, of: Jacobian) -> trust_region.Product:
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(trust_region, "adapt", constant)
-            return product(rule, piece)
+            inner.setattr(jacobian, "adapt", constant)
+            return product(rule, piece, TracedJacobian(rule, piece))
 
-    patch.setattr(trust_region, "fisher_product", through)
+    patch.setattr(trust_region, "fisher_product", around)
+
+
+def altered_hessian(change: Callable[[Tensor], Tensor], *names: str) -> Plant:
+    """The written-out products with the inner loss's Hessian, changed: in all parameters or in those named."""
+    right = UpdatePass.hessian
+
+    def wrong(self: UpdatePass, along: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {n: change(t) if not names or n in names else t for n, t in right(self, along).items()}
+
+    return lambda patch: patch.setattr(UpdatePass, "hessian", wrong)
+
+
+def straight_tanh(patch: pytest.MonkeyPatch) -> None:
+    """As if tanh had no second derivative."""
+    altered(patch, UpdatePass, lambda of: of.bends.clear())
+
+
+def no_floor(patch: pytest.MonkeyPatch) -> None:
+    altered(patch, Pass, lambda of: setattr(of, "gate", torch.ones_like(of.gate)))
+
+
+def idle_rates(patch: pytest.MonkeyPatch) -> None:
+    """As if the outputs did not depend on the learned rates."""
+    altered(patch, UpdatePass, lambda of: of.gradient.update({n: 0 * g for n, g in of.gradient.items()}))
+
+
+def altered(patch: pytest.MonkeyPatch, kind: type, change: Callable[[Any], object]) -> None:
+    """What is kept for products, changed once it is made."""
+    right = kind.__init__  # type: ignore[misc]
+
+    def made(self: object, *args: object) -> None:
+        right(self, *args)
+        change(self)
+
+    patch.setattr(kind, "__init__", made)
 
 
 def all_count_in_means(patch: pytest.MonkeyPatch) -> None:
@@ -131,6 +180,13 @@ CASES: list[tuple[str, Plant, Callable[[], None]]] = [
     ("no metric / reference", no_metric, trpo),
     ("log-stds without curvature / reference", metric_of_the_mean_alone, trpo),
     ("curvature without adaptation / reference", curvature_without_adaptation, trpo),
+    ("sign of the inner Hessian / reference", altered_hessian(torch.neg), trpo),
+    ("no inner Hessian / reference", altered_hessian(torch.zeros_like), trpo),
+    ("no inner Hessian / reference, Meta-SGD", altered_hessian(torch.zeros_like), trpo_of_learned_rates),
+    ("log-stds without inner Hessian / reference", altered_hessian(torch.zeros_like, "likelihood.log_std"), trpo),
+    ("straight tanh / reference", straight_tanh, trpo),
+    ("idle rates / reference, Meta-SGD", idle_rates, trpo_of_learned_rates),
+    ("no floor / reference", no_floor, a_floor),
     ("all examples count in means / reference", all_count_in_means, trpo),
     ("all examples count in means / padding", all_count_in_means, padding),
     ("all examples count in means / padding, ProtoNet", all_count_in_means, padding_of_prototypes),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from metabench.algorithms import Batch, Learner, TrustRegionOuter, Workers, adapt
-from metabench.algorithms.outer.surrogate import flatten
+from metabench.algorithms.outer.jacobian import jacobian_of
+from metabench.algorithms.outer.surrogate import Piece, flatten
+from metabench.algorithms.outer.trust_region import fisher_product
 from tests.support.checks import EXACT, assert_close
 from tests.support.policies import meta_batch, policy
 
@@ -29,6 +32,11 @@ def assert_same_step(kind: str) -> None:
     for chunk, threads in ((5, 1), (2, 1), (1, 2), (2, 2), (0, 3)):
         got = stepped(rule, supports, query, chunk=chunk, threads=threads)
         assert_close([got], [loop], EXACT, f"{kind}, chunks of {chunk} on {threads} threads")
+
+
+def product_of(rule: Learner, piece: Piece) -> Callable[[Tensor], Tensor]:
+    """v -> Fv of a piece's tasks, as a step makes it."""
+    return fisher_product(rule, piece, jacobian_of(rule, piece))
 
 
 def padded(batch: Batch, rows: int) -> Batch:

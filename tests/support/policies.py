@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metabench.algorithms import ANIL, MAML, Batch, Gaussian, Learner, MetaOptNet, MetaSGD, Network, ProtoNet, adapt
-from metabench.algorithms.network import linear
+from metabench.algorithms.perceptron import Perceptron
 
 POLICIES = ("maml", "anil", "meta-sgd", "protonet", "metaoptnet")
 OBSERVATION, ACTION = 3, 2
-
-
-class Perceptron(nn.Module):
-    """Two layers that say what control asks of a body: (T, N, inputs) -> (T, N, features)."""
-
-    first_bias = "0.bias"
-
-    def __init__(self, inputs: int, hidden: tuple[int, int], activation: str) -> None:
-        super().__init__()
-        self.inputs, self.features, self.activation = inputs, hidden[-1], activation
-        for i, (n, m) in enumerate(((inputs, hidden[0]), hidden)):
-            self.add_module(str(i), nn.Linear(n, m))
-
-    def forward(self, fast: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        for i in (0, 1):
-            x = linear(x, fast[f"{i}.weight"], fast[f"{i}.bias"])
-            x = x.relu() if self.activation == "relu" else x.tanh()
-        return x
 
 
 def policy(kind: str, *, first_order: bool = False, seed: int = 0, activation: str = "tanh") -> Learner:

@@ -166,7 +166,7 @@ def test_ratios_have_the_scores_gradient_and_the_returns_curvature() -> None:
 
     def loss(mean: torch.Tensor, of: Batch) -> torch.Tensor:
         outputs = torch.cat([mean.expand(1, 2, 1), torch.zeros(1, 2, 1).double()], -1)
-        return rule._loss(outputs, of).sum()
+        return rule.loss_of(outputs, of).sum()
 
     for of, curvature in ((batch._replace(old=None), 3 - 1), (batch, 3 * (1 - 0.25) - 1 * (1 - 4))):
         mean = torch.zeros((), dtype=torch.float64, requires_grad=True)

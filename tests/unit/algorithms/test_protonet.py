@@ -7,8 +7,9 @@ import torch
 
 from metabench.algorithms import Batch, Gaussian, Network, ProtoNet, adapt
 from metabench.algorithms.learners.protonet import class_means
+from metabench.algorithms.perceptron import Perceptron
 from tests.support.checks import assert_logits_are_distances
-from tests.support.policies import Perceptron, meta_batch, policy
+from tests.support.policies import meta_batch, policy
 from tests.support.small import BODIES, Smooth, images, learner
 
 

@@ -22,13 +22,14 @@ from metabench.algorithms import (
     adapt,
 )
 from metabench.algorithms.outer.surrogate import MetaBatch, Piece, flatten, surrogate
-from metabench.algorithms.outer.trust_region import conjugate_gradient, fisher_product
+from metabench.algorithms.outer.trust_region import conjugate_gradient
 from tests.support.checks import EXACT, assert_close
 from tests.support.control import (
     assert_padding_does_not_matter,
     assert_same_step,
     assert_steps_stay_inside,
     assert_worse_is_refused,
+    product_of,
     stepped,
 )
 from tests.support.policies import POLICIES, meta_batch, policy
@@ -95,7 +96,7 @@ def test_a_fisher_product_is_the_change_of_the_kls_gradient(kind: str) -> None:
     v = torch.randn(start.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     expected = (slope(start + 1e-5 * v) - slope(start - 1e-5 * v)) / 2e-5
     torch.nn.utils.vector_to_parameters(start, rule.parameters())
-    assert_close([fisher_product(rule, Piece(supports, query))(v)], [expected], 1e-7, "Fv")
+    assert_close([product_of(rule, Piece(supports, query))(v)], [expected], 1e-7, "Fv")
 
 
 def test_the_curvature_of_a_part_is_that_of_every_nth_example() -> None:
@@ -104,8 +105,8 @@ def test_the_curvature_of_a_part_is_that_of_every_nth_example() -> None:
     thin = MetaBatch(supports, query, chunk=3, workers=Workers(1), all_reduce=None).every(2)
     assert torch.equal(thin.query.x, query.x[:, ::2]) and torch.equal(thin.query.valid, query.valid[:, ::2])  # type: ignore[index, arg-type]
     v = torch.ones_like(theta(rule))
-    by_hand = fisher_product(rule, Piece([supports[0].every(2)], query.every(2)))(v)
-    torch.testing.assert_close(thin.map(lambda piece: fisher_product(rule, piece)(v))[0], by_hand, atol=0, rtol=0)
+    by_hand = product_of(rule, Piece([supports[0].every(2)], query.every(2)))(v)
+    torch.testing.assert_close(thin.map(lambda piece: product_of(rule, piece)(v))[0], by_hand, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("curvature", [1.0, 0.5, 0.2])

@@ -13,11 +13,11 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from gymnasium.wrappers import TimeLimit
 
 from metabench.algorithms import MAML, Gaussian, Network
+from metabench.algorithms.perceptron import Perceptron
 from metabench.algorithms.suite import collect, scores_by_update
 from metabench.envs import ENVIRONMENTS, Simulator, gymnasium_id
 from metabench.envs.environment import Environment
 from metabench.envs.own import TASK, CannotUse, OwnEnvironment, benchmark_name, own
-from metabench.envs.policy import Perceptron
 from metabench.envs.suite import Control
 
 NUMBERS = np.arange(3)

@@ -11,9 +11,9 @@ import torch
 
 from metabench.algorithms import MAML, Diverged, Gaussian, Learner, Network, adapt
 from metabench.algorithms.network import Params
+from metabench.algorithms.perceptron import Perceptron
 from metabench.envs import ENVIRONMENTS, Simulator, Spec
 from metabench.envs.advantages import advantages, baseline_features, discounted, normalised
-from metabench.envs.policy import Perceptron
 from metabench.envs.robots.physics import Physics
 from metabench.envs.rollouts import Rollouts, normalised_advantages, roll_out
 from metabench.envs.suite import Control

@@ -10,9 +10,9 @@ import torch
 
 from metabench.algorithms import MAML, Batch, Gaussian, Learner, Network
 from metabench.algorithms.learner import partway
+from metabench.algorithms.perceptron import Perceptron
 from metabench.algorithms.suite import collect, scores_by_update
 from metabench.envs import ENVIRONMENTS, Spec
-from metabench.envs.policy import Perceptron
 from metabench.envs.rollouts import normalised_advantages
 from metabench.envs.suite import Control
 from tests.support.line import Line

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metabench.algorithms import Gaussian, Network
-from metabench.envs.policy import Perceptron
+from metabench.algorithms.perceptron import Perceptron
 
 HIDDEN = (5, 4)
 

@@ -1,4 +1,4 @@
-"""The policy's body: a small perceptron whose parameters are an argument."""
+"""A perceptron whose parameters are an argument: the body of policies."""
 
 from __future__ import annotations
 
