@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 RESULTS = Path("results")
-"""Of the working directory: its records and the pages made of them."""
+"""The results of the working directory: its records and the pages made of them."""
 
 SHIPPED = Path(__file__).parent / "shipped"
 """The published numbers and the baselines: in a checkout a link to `results/`, in an installed package a copy."""

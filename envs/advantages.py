@@ -14,7 +14,7 @@ import numpy as np
 from metabench.envs.variables import Bools, Floats
 
 REGULARISER = 1e-5
-"""Of the baseline's least squares, as in rllab."""
+"""Regularisation of the baseline's least squares, as in rllab."""
 
 
 def discounted(rewards: Floats, discount: float, tail: Floats | None = None) -> Floats:

@@ -19,7 +19,7 @@ from metabench.envs.variables import Floats
 
 Picture = NDArray[np.uint8]
 DISTANCE = 3.5
-"""Of the camera, m."""
+"""Distance of the camera, m."""
 SIZE = (480, 480)
 """Width and height of a picture, where none is asked for."""
 DOT = 0.025

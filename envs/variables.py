@@ -23,7 +23,7 @@ class Variable(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the value for one task."""
+        """The shape of the value for one task."""
         return ()
 
     @abstractmethod

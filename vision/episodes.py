@@ -37,7 +37,7 @@ class Drawn(Protocol):
 
     @property
     def seed(self) -> int:
-        """Of the stream."""
+        """Seed of the stream."""
 
     def draw(self, episodes: Iterable[int], device: torch.device | str = "cpu") -> tuple[Batch, Batch]:
         """Support and query of these episodes."""

@@ -44,14 +44,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 ADMM_STEPS = 20
-"""In the first round; the r-th takes r times as many, which only hard problems ever pay for."""
+"""Steps of the first round; the r-th takes r times as many, which only hard problems ever pay for."""
 ADMM_PENALTIES = (1.0, 0.3, 0.1)
 """ρ of each round (the last one stays), in units of H's mean diagonal."""
 OVER_RELAXATION = 1.6
 ROUNDING = 8 * torch.finfo(torch.float64).eps
-"""Of a gradient, in units of C ‖H‖: no solution satisfies the KKT conditions better than they can be computed."""
+"""Rounding error of a gradient, in units of C ‖H‖: the KKT conditions cannot be satisfied better than computed."""
 STEP_SIZES = (0.015625, 0.0625, 0.25, 1.0)
-"""Of a Newton step; the best is kept. The full step is tried last, so that it wins ties and ends exactly."""
+"""Shares of a Newton step; the best is kept. The full step is tried last, so that it wins ties and ends exactly."""
 
 
 def ridge(features: Tensor, targets: Tensor, penalty: Tensor | float, weights: Tensor | None = None) -> Tensor:

@@ -79,7 +79,7 @@ class QuickstartCommand:
     """Train five learners on glyphs and on 2-D navigation for a moment each, test them on the same tasks, draw."""
 
     seed: int = 0
-    """Of the initial weights and the training tasks."""
+    """Seed of the initial weights and of the training tasks."""
     out: Path | None = None
     """Folder for the runs and the picture; runs/quickstart/seedN if not given."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)

@@ -56,7 +56,7 @@ class Preview:
     name: Name
     """Data set."""
     out: Path = Path("preview.png")
-    """Of the picture; the ending, such as .png, chooses the format."""
+    """File of the picture; the ending, such as .png, chooses the format."""
     split: Literal["train", "val", "test"] = "test"
     """Whose classes."""
     scheme: str = ""
@@ -74,7 +74,7 @@ class Preview:
     episode: int = 0
     """Which episode of the stream."""
     seed: int = 0
-    """Of the stream."""
+    """Seed of the stream."""
 
 
 Command = ListData | Download | Import | Verify | Preview

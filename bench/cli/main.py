@@ -79,7 +79,7 @@ def _advice(error: Exception) -> str | None:
 
 
 def version() -> str:
-    """Of the installed package, or "unknown" where only its sources are there."""
+    """The version of the installed package, or "unknown" where only its sources are there."""
     try:
         return importlib.metadata.version("metabench")
     except importlib.metadata.PackageNotFoundError:

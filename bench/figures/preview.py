@@ -14,7 +14,7 @@ from metabench.algorithms.learner import Batch
 from metabench.vision.data.source import DataError
 
 LETTERS = 11.5
-"""Of a title, to an inch."""
+"""Characters of a title that fit an inch."""
 
 
 def preview(support: Batch, query: Batch, path: Path, *, title: str = "", most: int = 10) -> Path:

@@ -44,7 +44,7 @@ class Measured:
     error: str
     seconds: float
     p: float = 0.0
-    """Of "worse by the margin or more"; not of a trace."""
+    """The p-value of "worse by the margin or more"; a trace has none."""
 
 
 def check(arguments: list[str]) -> int:

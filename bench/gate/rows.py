@@ -26,7 +26,7 @@ from metabench.bench.worlds.built import Built
 from metabench.vision.data.source import cache_root, data_root
 
 THREADS = 2
-"""Of a score's run: a fixed number, because results depend on it bit for bit. Traces and speeds use one."""
+"""Threads of a score's run: a fixed number, because results depend on it bit for bit. Traces and speeds use one."""
 TRACE_STEPS = 4
 TRACE_TASKS = 4
 SEEDS = 5
@@ -49,11 +49,11 @@ class Work:
     algorithm: str
     benchmark: str
     fields: Mapping[str, Any]
-    """Of the recipe, changed."""
+    """Fields of the recipe that are changed."""
     kinds: tuple[str, ...] = ("trace", "speed", "score")
     """What of it is measured."""
     margin: float = 0.05
-    """Of the score, in its own unit."""
+    """How much lower a score may be, in its own unit."""
     still: Mapping[str, Any] = field(default_factory=lambda: {"outer_lr": 1e-12, "lr_factors": ()})
     """Changes with which an outer step does all its work and moves nothing."""
     yardstick: Callable[[], None] = convolutions

@@ -41,7 +41,7 @@ def repeats(call: Callable[[], object]) -> int:
 
 
 def seconds(call: Callable[[], object], times: int) -> float:
-    """Of one call by `clock`, as the mean of some."""
+    """Seconds of one call by `clock`, as the mean of some."""
     start = clock()
     for _ in range(times):
         call()

@@ -242,7 +242,7 @@ class ControlRecipe(Recipe):
     hidden: tuple[int, ...] = (100, 100)
     """Widths of the policy's layers."""
     activation: Literal["relu", "tanh"] = "relu"
-    """Of the policy's layers."""
+    """Nonlinearity of the policy's layers."""
     discount: float = 0.99
     """γ of returns and advantages; scores are undiscounted."""
     trace: float = 1.0

@@ -84,7 +84,7 @@ class Iteration:
 
 
 def _shares(turns: list[tuple[float, dict[str, float]]]) -> dict[str, Any]:
-    """Of some iterations, each given as its seconds and those of its parts."""
+    """The shares of some iterations, each given as its seconds and those of its parts."""
     simulated = [sum(parts[name] for name in SIMULATION) for _, parts in turns]
     shares = sorted(s / whole for s, (whole, _) in zip(simulated, turns, strict=True))
     return {

@@ -29,7 +29,7 @@ class Job:
     """One run."""
 
     arguments: tuple[str, ...]
-    """Of `metabench run`: the row and its flags, without seed and folder."""
+    """The words after `metabench run`: the row and its flags, without seed and folder."""
     recipe: Recipe
     seed: int
     folder: Path

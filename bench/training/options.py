@@ -97,7 +97,7 @@ class Options:
     """What a run does besides what its recipe says."""
 
     seed: int = 0
-    """Of the initial weights and the training tasks."""
+    """Seed of the initial weights and of the training tasks."""
     seeds: tuple[int, ...] = ()
     """Several in place of --seed: a run for each, one after another, and a line over all of them at the end."""
     out: Path | None = None

@@ -22,7 +22,7 @@ BEARS_BF16: frozenset[tuple[str, str]] = frozenset({("protonet", "accuracy")})
 LEAST_ROWS, LEAST_SEEDS = 2, 3
 
 _CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-"""Of /proc/cpuinfo: instructions that multiply bfloat16, on x86 and on ARM."""
+"""Flags in /proc/cpuinfo: instructions that multiply bfloat16, on x86 and on ARM."""
 
 
 def automatic(learner: str, metric: str, device: str) -> Literal["bf16", "fp32"]:

@@ -16,7 +16,7 @@ from metabench.bench.worlds.world import Place
 from metabench.envs.suite import Control
 
 BRIEF_TASKS = 4
-"""Of a meta-batch, that a brief look times."""
+"""Tasks of a meta-batch that a brief look times."""
 
 
 class Cost(NamedTuple):
@@ -34,7 +34,7 @@ class Cost(NamedTuple):
     """Seconds of a training iteration that go into the outer step."""
 
     def seconds(self, iterations: float) -> float:
-        """Of a run with so many of these iterations."""
+        """Seconds of a run with so many of these iterations."""
         return iterations * (self.simulating + self.learning) + self.checked * self.simulating / self.steps
 
 

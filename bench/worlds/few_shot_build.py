@@ -39,7 +39,7 @@ from metabench.vision.models.plain import own, resnet18
 from metabench.vision.suite import FewShot
 
 FIRST_LAYER_BYTES = 64 * 4
-"""Of each pixel, in the widest activation that an evaluation holds (64 filters, float32)."""
+"""Bytes of each pixel, in the widest activation that an evaluation holds (64 filters, float32)."""
 
 
 def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:

@@ -117,9 +117,9 @@ class CsvLists(NamedTuple):
     """What CSV files say."""
 
     files: Lists | None = None
-    """Of pictures: their class, and perhaps its split."""
+    """The lists of pictures: their class, and perhaps its split."""
     classes: Mapping[str, str] | None = None
-    """Of classes: their split. Only those that are named belong to the data set."""
+    """Class -> its split. Only those that are named belong to the data set."""
     read: Sequence[Member] = ()
     """The files among the members that say it."""
 

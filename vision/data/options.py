@@ -25,7 +25,7 @@ class Options:
     labels: Path | None = None
     """CSV with the columns file, label and perhaps split, or label and split; found by itself beside the pictures."""
     seed: int = 0
-    """Of the split by seed."""
+    """Seed of the split by seed."""
     shares: tuple[int, int, int] = (60, 20, 20)
     """Per cent of the classes that train, validate and test in the split by seed."""
     least: int = 2
