@@ -17,6 +17,7 @@ from metabench.algorithms.learner import Batch
 from metabench.vision.data.source import ALL, DataError, Dataset
 
 if TYPE_CHECKING:
+    from metabench.vision.data.form import Form
     from metabench.vision.data.omniglot import Runs
 
 STREAMS = {ALL: 0, "train": 1, "val": 2, "test": 3}
@@ -166,6 +167,29 @@ def pictures(data: Dataset, index: np.ndarray, turns: np.ndarray, device: torch.
             pixels[where] = np.rot90(pixels[where], quarter, (-2, -1))
     x = torch.from_numpy(pixels).to(device)
     return x.float().div_(255) if x.dtype == torch.uint8 else x
+
+
+class Brought:
+    """Episodes whose images are brought to another size or number of channels, for a learner of another data set.
+
+    Args:
+        episodes: whose images are uint8.
+        form: of the images that the learner reads.
+    """
+
+    def __init__(self, episodes: Drawn, form: Form) -> None:
+        self.episodes, self.form = episodes, form
+        self.seed = episodes.seed
+
+    def draw(self, episodes: Iterable[int], device: torch.device | str = "cpu") -> tuple[Batch, Batch]:
+        """Support and query of these episodes; x (T, N, channels, size, size) in [0, 1]."""
+        support, query = self.episodes.draw(episodes)
+        return self._brought(support, device), self._brought(query, device)
+
+    def _brought(self, batch: Batch, device: torch.device | str) -> Batch:
+        pixels = (batch.x.flatten(0, 1) * 255).round().to(torch.uint8)  # what it was made of, exactly
+        x = torch.from_numpy(self.form.bring(pixels.numpy())).to(device).float().div_(255)
+        return Batch(x.unflatten(0, batch.y.shape), batch.y.to(device), batch.w.to(device), batch.ways)
 
 
 def _batch(x: torch.Tensor) -> Batch:

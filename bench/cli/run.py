@@ -16,16 +16,17 @@ from rich.table import Table
 from metabench.algorithms.references import is_reference
 from metabench.bench import stopping
 from metabench.bench.cli.run_usage import usage
-from metabench.bench.recipes.recipe import Recipe, RecipeError, from_fields
+from metabench.bench.recipes.recipe import Recipe, RecipeError
 from metabench.bench.records.metric import METRICS
 from metabench.bench.records.rows import summarise
 from metabench.bench.records.schema import file_name
 from metabench.bench.terminal import say
-from metabench.bench.training import checkpoint
 from metabench.bench.training.options import Machine, Options
-from metabench.bench.training.run import RECORDS, execute, retest
+from metabench.bench.training.run import RECORDS, execute, from_weights, retest
+from metabench.bench.training.trained import trained_in
 from metabench.bench.training.trainer import Stopped
-from metabench.bench.worlds import Retest, resolve, world_of
+from metabench.bench.worlds import Retest, resolve
+from metabench.bench.worlds.naming import labelled
 from metabench.bench.worlds.retest import retested
 
 
@@ -44,7 +45,7 @@ def run(arguments: list[str]) -> int:
     if not (algorithm and benchmark):
         raise RecipeError(f"run needs an algorithm and a benchmark first\n\n{usage()}")
     command = parse_run(algorithm, benchmark, flags)
-    recipe, runs = labelled(command.recipe), command.options.each()
+    recipe, runs = labelled(from_weights(command.recipe, command.options.weights)), command.options.each()
     if command.options.dry_run:
         from metabench.bench.training.dry_run import describe
 
@@ -138,22 +139,6 @@ def _value_of(flag: str, flags: Sequence[str]) -> str | None:
     return value
 
 
-def labelled(recipe: Recipe) -> Recipe:
-    """The recipe as it is filed: its schedule is "custom" where a flag changed anything."""
-    plain = resolve(recipe.algorithm, world_of(recipe).reference(recipe), recipe.schedule)
-    _keeps_its_name(recipe, plain)
-    world_of(recipe).flags(recipe, plain)
-    return recipe if plain == recipe else dataclasses.replace(recipe, schedule="custom").check()
-
-
-def _keeps_its_name(recipe: Recipe, plain: Recipe) -> None:
-    """Raise RecipeError where a flag undoes what a variant is named for; rates and penalties are not that."""
-    learner, fields = world_of(recipe).variants.get(recipe.algorithm, (recipe.algorithm, {}))
-    for name, value in fields.items():
-        if not isinstance(value, float) and getattr(recipe, name) != getattr(plain, name):
-            raise RecipeError(f"{recipe.name}: {recipe.algorithm} means {name} = {value}; run {learner} for another")
-
-
 def report(record: dict[str, Any], console: Console) -> None:
     """The result as a table: the score after each number of updates."""
     title = f"{record['algorithm']} {record['benchmark']} ({record['recipe']['schedule']}) seed {record['seed']}"
@@ -177,7 +162,7 @@ class EvaluateCommand:
     """Test a trained run's best learner again, under its own or another protocol."""
 
     folder: tyro.conf.Positional[Path]
-    """Run folder."""
+    """Run folder, or what `metabench export` made of one."""
     change: Annotated[Retest, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Retest)
     publish: bool = False
     """File the record under results/records/."""
@@ -192,20 +177,12 @@ def parse_evaluate(arguments: list[str]) -> EvaluateCommand:
 def evaluate(arguments: list[str]) -> int:
     """metabench evaluate RUN_FOLDER."""
     command = parse_evaluate(arguments)
-    path = command.folder / "checkpoint.pt"
-    if not command.folder.exists():
-        raise checkpoint.RunFolderError(
-            f"{command.folder} does not exist; give the --out of a finished `metabench run`"
-        )
-    if not path.is_file():
-        raise checkpoint.RunFolderError(
-            f"{command.folder} holds no checkpoint.pt; give the --out of a finished `metabench run`"
-        )
-    saved = checkpoint.load_run(path)
-    recipe = from_fields(saved["fields"])
-    world_of(recipe).registered(recipe)
-    tested = retested(recipe, command.change)
-    record = retest(recipe, saved["seed"], command.folder, tested, command.machine, command.publish)
+    trained = trained_in(command.folder)
+    record = retest(trained, retested(trained.recipe, command.change), command.machine, command.publish)
+    if record is not None and "trained_on" in record["protocol"]:
+        say(f"trained on {record['protocol']['trained_on']}, tested on {record['protocol']['dataset']}")
+        if images := record["protocol"].get("images"):
+            say(f"its images: {images}")
     if record is not None:
         report(record, Console())
     return 0 if record is None or record["status"] == "complete" else 1

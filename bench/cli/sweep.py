@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from metabench.bench.cli.arguments import SweepCommand, parse_sweep
-from metabench.bench.cli.run import labelled, parse_run
+from metabench.bench.cli.run import parse_run
 from metabench.bench.distributed import Processes
 from metabench.bench.leaderboard.published import PublishedError
 from metabench.bench.leaderboard.unsettled import unsettled
@@ -27,8 +27,9 @@ from metabench.bench.sweep.table import Lines, LiveTable, summary, table
 from metabench.bench.terminal import say, table_console
 from metabench.bench.training.checkpoint import locked
 from metabench.bench.training.options import Machine, Options
-from metabench.bench.training.run import RECORDS
+from metabench.bench.training.run import RECORDS, from_weights
 from metabench.bench.worlds import resolve, world_of
+from metabench.bench.worlds.naming import labelled
 
 USAGE = "metabench sweep paper | FILE | ALGORITHM:BENCHMARK ... [--seeds 0 1 2] [--hours H] [--dry-run] [...]"
 PAPER = "paper"
@@ -134,7 +135,7 @@ def _seeded(
 ) -> Iterator[tuple[Job, Machine]]:
     """A job for each seed of a row, with flags of `metabench run`."""
     command = parse_run(*row, list(flags))
-    recipe = labelled(command.recipe)
+    recipe = labelled(from_weights(command.recipe, command.options.weights))
     for field in ("seed", "out", "publish", "dry_run"):
         if getattr(command.options, field) != getattr(Options(), field):
             flag = "--" + field.replace("_", "-")

@@ -70,6 +70,14 @@ VERBS = {
             f"{_CLI}.run:evaluate", f"{_CLI}.run:parse_evaluate",
         ),
         Verb(
+            "predict", "RUN_FOLDER [...]", "adapt a trained learner to pictures of yours, and ask it about others",
+            f"{_CLI}.predict:predict", f"{_CLI}.use_arguments:parse_predict",
+        ),
+        Verb(
+            "export", "RUN_FOLDER --out FOLDER", "its weights (safetensors) and a card, to keep and to give away",
+            f"{_CLI}.export:export", f"{_CLI}.use_arguments:parse_export",
+        ),
+        Verb(
             "render", "RUN_FOLDER [...]", "a film or a plot of a policy before and after its updates",
             f"{_CLI}.render:render", f"{_CLI}.arguments:parse_render",
         ),

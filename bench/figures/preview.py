@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,24 @@ LETTERS = 11.5
 """Characters of a title that fit an inch."""
 
 
-def preview(support: Batch, query: Batch, path: Path, *, title: str = "", most: int = 10) -> Path:
+def preview(
+    support: Batch,
+    query: Batch,
+    path: Path,
+    *,
+    title: str = "",
+    most: int = 10,
+    names: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> Path:
     """Draw the first episode of a batch: a row for each way, its support images left and its queries right.
 
     Args:
         support, query: x (T, N, C, H, W) in any range, y (T, N) ways.
         path: of the PNG (or any format that Matplotlib knows by its suffix).
-        most: queries drawn of each way.
+        most: images drawn of each way, on either side.
+        names: of the ways; their numbers if not given.
+        captions: a few characters to write on each query.
 
     Returns:
         The path.
@@ -51,12 +63,17 @@ def preview(support: Batch, query: Batch, path: Path, *, title: str = "", most: 
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
     rows = np.arange(ways) * (height / ways) + height / ways / 2
-    axes.set_yticks(rows, [str(way) for way in range(ways)])
+    axes.set_yticks(rows, list(names) or [str(way) for way in range(ways)])
+    for way in range(ways) if captions else ():
+        for column, i in enumerate(np.flatnonzero(query.y[0].numpy() == way)[:most]):
+            place = left.shape[1] + gap + (column + 0.5) * (query.x.shape[-1] + 2), (way + 1) * (height / ways) - 2
+            box = {"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0}
+            axes.text(*place, captions[i], fontsize=5, ha="center", va="bottom", bbox=box)
     axes.set_xticks([left.shape[1] / 2, left.shape[1] + gap + right.shape[1] / 2], ["support", "query"])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_ylabel("way")
+    axes.set_ylabel("" if names else "way")
     if lines:
         figure.suptitle("\n".join(lines), fontsize=10)
     try:

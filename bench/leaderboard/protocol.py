@@ -70,6 +70,10 @@ CONTROL_FIELDS: Mapping[str, type] = {
 """Protocol of a return. `time_step`: seconds of a control step, 0 where the environment has no clock. `policy`: its
 units and their numbers, "tanh 64x64"."""
 
+ELSEWHERE: Mapping[str, str] = {"trained_in": "the same", "trained_on": "the same", "initial_weights": "drawn"}
+"""Fields that only a protocol has whose learner comes from elsewhere -> what all others have: it was trained in the
+environment, or on the data set, that it is tested on, from weights that were drawn. Always decisive."""
+
 FIELDS = {"accuracy": VISION_FIELDS, "return": CONTROL_FIELDS}
 """Metric -> the fields of its protocol."""
 
@@ -129,8 +133,10 @@ def compare(ours: Mapping[str, Any], published: Mapping[str, Any], metric: str) 
     assumed: list[str] = []
     transductive = "transductive" in (ours.get("norm"), published.get("norm"))
     lenient = NOTED if transductive else NOTED | {"queries"}
-    if "trained_in" in ours:
-        decisive.append(Difference("trained_in", ours["trained_in"], "the same"))
+    for field, usual in ELSEWHERE.items():
+        theirs, mine = published.get(field, usual), ours.get(field, usual)
+        if mine != theirs:
+            decisive.append(Difference(field, mine, theirs))
     for field in FIELDS[metric]:
         theirs, mine = published.get(field, UNSTATED), ours.get(field, "not recorded")
         if UNSTATED in _parts(theirs):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from metabench.bench.leaderboard.protocol import FIELDS, UNSTATED
+from metabench.bench.leaderboard.protocol import ELSEWHERE, FIELDS, UNSTATED
 from metabench.bench.records.statistics import t975
 
 KINDS = ("ci95", "std-over-seeds", "unstated", "none")
@@ -238,7 +238,7 @@ def _protocol(raw: Any, metric: str, benchmark: str) -> Mapping[str, Any]:
     expected = FIELDS[metric]
     if not isinstance(raw, dict):
         raise _Wrong("protocol", f"is {_kind(raw)}, expected fields")
-    for field in (*raw, *expected):
+    for field in (*(name for name in raw if name not in ELSEWHERE), *expected):
         if field not in expected:
             raise _Wrong(f"protocol.{field}", f"is no field of a protocol; they are {', '.join(expected)}")
         if field not in raw:

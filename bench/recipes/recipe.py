@@ -59,6 +59,9 @@ class Recipe:
     schedule: str = "paper"
     """"paper", or "short": fewer iterations, for a CPU; a run whose flags change its recipe is filed as "custom"."""
 
+    weights: tyro.conf.Suppress[str] = ""
+    """SHA-256 of the exported weights that training starts from (`--weights`); empty where they are drawn."""
+
     inner_steps: int = 1
     """Updates of a task while training."""
     test_steps: int = 1
@@ -138,6 +141,8 @@ class FewShotRecipe(Recipe):
 
     dataset: tyro.conf.Suppress[str] = "glyphs"
     """Name in `vision.DATASETS`."""
+    trained_on: tyro.conf.Suppress[str] = ""
+    """The data set that a learner was trained on which is tested on another one; empty where it is the same."""
     split: str = ""
     """The data set's split scheme; empty for its first."""
     within_group: tuple[str, ...] = ()

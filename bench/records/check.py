@@ -34,6 +34,13 @@ def read_record(path: Path, *, filed: bool = True) -> dict[str, Any]:
     Raises:
         BadRecord: for the first thing that is wrong.
     """
+    record = read_json(path)
+    check_record(record, path.name if filed else None)
+    return record
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file with a schema, of a size that a record has; BadRecord where it is none."""
     if path.is_symlink() or not path.is_file():
         raise BadRecord("is not a plain file")
     if path.stat().st_size > LARGEST:
@@ -44,6 +51,11 @@ def read_record(path: Path, *, filed: bool = True) -> dict[str, Any]:
         raise BadRecord(f"is not readable JSON ({error})") from error
     if not isinstance(record, dict) or type(record.get("schema")) is not int:
         raise BadRecord("has no schema")
+    return record
+
+
+def check_record(record: Mapping[str, Any], file: str | None = None) -> None:
+    """Raise BadRecord for the first thing that is wrong with a record; `file` is the name that it is filed under."""
     if record["schema"] != SCHEMA:
         raise BadRecord(f"has schema {_short(record['schema'])}, this version reads {SCHEMA}")
     if not isinstance(record.get("kind"), str):
@@ -51,13 +63,12 @@ def read_record(path: Path, *, filed: bool = True) -> dict[str, Any]:
     if record["kind"] in ("result", "speed") and record.get("checksum") != checksum(record):
         raise BadRecord("was changed since it was written: its checksum is that of another content")
     if record["kind"] == "result":
-        _check_names(record, path.name if filed else None)
+        _check_names(record, file)
         _check_scores(record)
         _check_provenance(record)
         _check_curve(record)
     elif record["kind"] == "speed":
         check_speed(record)
-    return record
 
 
 def _no_constant(name: str) -> None:

@@ -102,6 +102,8 @@ class Options:
     """Several in place of --seed: a run for each, one after another, and a line over all of them at the end."""
     out: Path | None = None
     """Run folder; runs/ALGORITHM_BENCHMARK_SCHEDULE/seedN if not given. With --seeds, what holds the folders seedN."""
+    weights: Path | None = None
+    """Start training from these weights: a folder of `metabench export`, or of a finished run."""
     publish: bool = False
     """Also file the record under results/records/."""
     tensorboard: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from metabench.bench.training.evaluate import evaluate
 from metabench.bench.training.options import Machine, Options
 from metabench.bench.training.progress import Progress
 from metabench.bench.training.record import make_record, peak_memory_mib, write_record
-from metabench.bench.training.trainer import Trainer
+from metabench.bench.training.trained import Trained, trained_in
+from metabench.bench.training.trainer import Trainer, data_of, same_data
 from metabench.bench.worlds import Place, world_of
 from metabench.vision.data.source import cache_root, data_root
 
@@ -30,15 +32,23 @@ STOPPING = "\nstopping at the end of this iteration; once more stops at once\n"
 RECORDS = RESULTS / "records"
 
 
-def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any] | None:
-    """Train or resume, test the learner that validated best, write the record; None on all but the first process."""
+def from_weights(recipe: Recipe, weights: Path | None) -> Recipe:
+    """The recipe that says which weights it starts from, where it starts from any."""
+    return recipe if weights is None else dataclasses.replace(recipe, weights=trained_in(weights).digest)
+
+
+def execute(recipe: Recipe, options: Options, machine: Machine, command: str = "") -> dict[str, Any] | None:
+    """Train or resume, test the learner that validated best, write the record; None on all but the first process.
+
+    Args:
+        command: the command line that does the same, for the record; that of this process if not given.
+    """
     options.check()
     folder, machine = options.folder(recipe), machine.settled(recipe)
 
     def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
-        facts = machine.facts(workers, processes)
-        trainer = _trainer(recipe, options.seed, folder, machine, workers, processes)
-        trainer.save_every = options.save_every
+        facts = machine.facts(workers, processes) | ({"command": command} if command else {})
+        trainer = _trainer(recipe, options, folder, machine, workers, processes)
         events = folder / "tensorboard" if options.tensorboard and processes.first else None
         # A launcher passes signals on, once or twice: several processes end where they agree to, and not before.
         notice = STOPPING if processes.world == 1 else ""
@@ -57,38 +67,33 @@ def execute(recipe: Recipe, options: Options, machine: Machine) -> dict[str, Any
     return _alone_in(folder, machine, work)
 
 
-def retest(
-    recipe: Recipe, seed: int, folder: Path, tested: Recipe, machine: Machine, publish: bool
-) -> dict[str, Any] | None:
-    """Test a trained run's best learner under another protocol; the training fields are the run's own.
+def retest(trained: Trained, tested: Recipe, machine: Machine, publish: bool) -> dict[str, Any] | None:
+    """Test a trained learner under another protocol; None on all but the first process.
 
     Args:
-        recipe: what the run was trained with.
-        tested: the same with other test fields, and the benchmark that the result belongs to.
-    """
-    machine = machine.settled(recipe)
+        tested: its recipe with other test fields, and the benchmark that the result belongs to.
 
-    def work(workers: Workers, processes: Processes) -> dict[str, Any] | None:
+    Raises:
+        RunFolderError: the data are not those that it was trained on, or it does not fit what its recipe builds now.
+    """
+    recipe, folder, machine = trained.recipe, trained.file.parent, machine.settled(trained.recipe)
+    world_of(tested).registered(tested)
+    processes = Processes(machine.where())
+    try:
+        workers = machine.workers()
         facts = machine.facts(workers, processes)
-        trainer = _trainer(recipe, seed, folder, machine, workers, processes)
-        trainer.resume()
-        if trainer.state.iteration < recipe.iterations:
-            why = f"it diverged: {trainer.state.diverged}" if trainer.state.diverged else "finish it first"
-            raise checkpoint.RunFolderError(
-                f"{folder} stands at iteration {trainer.state.iteration} of {recipe.iterations}; {why}"
-            )
-        trainer.recipe = tested
-        best = trainer.state.best_learner
-        trainer.built = world_of(tested).build(tested, seed, Place(data_root(), cache_root(), processes, workers))
-        own = trainer.built.learner.state_dict()
-        if best:  # nothing was validated where nothing is trained
-            trainer.state.best_learner = {k: best[k] if best[k].shape == own[k].shape else own[k] for k in own}
+        place = Place(data_root(), cache_root(), processes, workers, form=trained.form, classes=trained.classes)
+        built = world_of(tested).build(tested, trained.seed, place)
+        if "trained_on" not in built.protocol:
+            same_data(folder, trained.data, data_of(built.protocol))
+        trainer = Trainer(tested, trained.seed, built, folder, workers=workers, processes=processes)
+        trainer.state = dataclasses.replace(trained.state, best_learner=trained.state_for(built.learner))
         record = _tested(trainer, facts, None if tested.digest() == recipe.digest() else recipe)
         if processes.first and publish:
             write_record(RECORDS / file_name(record), record)
         return record if processes.first else None
-
-    return _alone_in(folder, machine, work)
+    finally:
+        processes.close()
 
 
 def _alone_in(
@@ -104,10 +109,17 @@ def _alone_in(
 
 
 def _trainer(
-    recipe: Recipe, seed: int, folder: Path, machine: Machine, workers: Workers, processes: Processes
+    recipe: Recipe, options: Options, folder: Path, machine: Machine, workers: Workers, processes: Processes
 ) -> Trainer:
-    built = world_of(recipe).build(recipe, seed, machine.place(processes, workers))
-    return Trainer(recipe, seed, built, folder, workers=workers, processes=processes)
+    built = world_of(recipe).build(recipe, options.seed, machine.place(processes, workers))
+    if options.weights is not None:
+        trained = trained_in(options.weights)
+        if trained.digest != recipe.weights:
+            raise checkpoint.RunFolderError(f"--weights {options.weights} holds other weights than it did a moment ago")
+        built.learner.load_state_dict(trained.start(recipe, built.learner))
+    return Trainer(
+        recipe, options.seed, built, folder, workers=workers, processes=processes, save_every=options.save_every
+    )
 
 
 def _tested(trainer: Trainer, facts: dict[str, Any], trained: Recipe | None = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,20 @@ class State:
     sessions: list[dict[str, Any]] = field(default_factory=list)
     """Provenance of the starts of the run, each way once."""
     diverged: str = ""
+
+
+def data_of(protocol: Mapping[str, Any]) -> dict[str, str]:
+    """Whose classes a protocol's tasks are drawn from."""
+    return {k: str(v) for k, v in protocol.items() if k in ("split", "data_digest", "data_notes")}
+
+
+def same_data(folder: Path, then: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    """Raise RunFolderError where a run's data are others than now: test classes might have been trained on."""
+    if data_of(then) != now:
+        changes = "; ".join(f"{k} {then.get(k)!r}, now {v!r}" for k, v in now.items())
+        raise checkpoint.RunFolderError(
+            f"{folder} was trained on other data ({changes}); put that back, or choose another folder with --out"
+        )
 
 
 class Stopped(Interrupted):
@@ -78,7 +92,7 @@ class Trainer:
     @property
     def data(self) -> dict[str, str]:
         """Whose tasks are drawn; empty where they are simulated. Other data would make test classes of training's."""
-        return {k: str(v) for k, v in self.built.protocol.items() if k in ("split", "data_digest", "data_notes")}
+        return data_of(self.built.protocol)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -244,10 +258,7 @@ class Trainer:
             )
         if saved["fields"]["iterations"] != self.recipe.iterations:
             self._lengthen(saved["fields"]["iterations"], saved["state"]["iteration"])
-        if saved["data"] != self.data:
-            now = "; ".join(f"{k} {saved['data'].get(k)!r}, now {v!r}" for k, v in self.data.items())
-            why = f"was trained on other data ({now}); put that back, or choose another folder with --out"
-            raise checkpoint.RunFolderError(f"{self.folder} {why}")
+        same_data(self.folder, saved["data"], self.data)
         try:
             self.built.learner.load_state_dict(saved["learner"])
             self.built.outer.load_state_dict(saved["outer"])

@@ -47,6 +47,11 @@ def settings_in(recipe: Recipe, kind: type[Learner]) -> dict[str, Any]:
     return {f.name: getattr(recipe, f.name) for f in dataclasses.fields(kind.Settings)}
 
 
+def start(recipe: Recipe) -> dict[str, Any]:
+    """The protocol's field of where training starts: the exported weights, by checksum; none where they are drawn."""
+    return {"initial_weights": recipe.weights} if recipe.weights else {}
+
+
 def selection(recipe: Recipe, tasks: str) -> str:
     """How the tested iterate is picked: "best of 200 validation episodes …", where `tasks` is their name; or "last"."""
     if not recipe.val_tasks:

@@ -27,6 +27,7 @@ class ControlWorld(World[ControlRecipe]):
     metric = RETURN
     recipe = ControlRecipe
     variants = VARIANTS
+    body = ("hidden", "activation")
 
     @property
     def algorithms(self) -> list[str]:
@@ -61,6 +62,8 @@ class ControlWorld(World[ControlRecipe]):
             raise RecipeError(f"{recipe.name}: --head {head} is of few-shot images; in control it is always ridge")
 
     def retested(self, recipe: ControlRecipe, change: Retest) -> ControlRecipe:
+        if change.benchmark:
+            raise RecipeError(f"{recipe.name}: --benchmark is of few-shot images; control takes --environment")
         if change.ways or change.shots or change.queries:
             raise RecipeError(
                 f"{recipe.name}: --ways, --shots and --queries are of few-shot images; control takes --tasks, --steps"

@@ -12,7 +12,7 @@ from metabench.algorithms.references import is_reference
 from metabench.bench.recipes.recipe import ControlRecipe, RecipeError
 from metabench.bench.recipes.variants import CONTROL as VARIANTS
 from metabench.bench.records.protocol import policy_name
-from metabench.bench.worlds.built import TEST_SEED, Built, ResumableOuter, selection, settings_in
+from metabench.bench.worlds.built import TEST_SEED, Built, ResumableOuter, selection, settings_in, start
 from metabench.bench.worlds.world import Place
 from metabench.envs import ENVIRONMENTS, family
 from metabench.envs.environment import Environment
@@ -84,6 +84,7 @@ def protocol(recipe: ControlRecipe, spec: Environment) -> dict[str, Any]:
         "environment": family(recipe.benchmark),
         "variant": recipe.benchmark,
         **({"trained_in": recipe.environment} if _elsewhere(recipe) else {}),
+        **start(recipe),
         "observations": spec.observation_size,
         "goals": spec.tasks.text,
         "horizon": spec.horizon,

@@ -11,10 +11,14 @@ from metabench.bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, u
 from metabench.bench.recipes.variants import FEW_SHOT as VARIANTS
 from metabench.bench.records.metric import ACCURACY
 from metabench.bench.worlds.built import Built
-from metabench.bench.worlds.few_shot_build import build
+from metabench.bench.worlds.few_shot_build import build, source_of
 from metabench.bench.worlds.few_shot_cost import cost_rows, seconds
 from metabench.bench.worlds.world import Place, Retest, World
 from metabench.vision import DATASETS
+from metabench.vision.data.form import Form, form_of
+
+TO = "-to-"
+"""Between the names of what was trained on and what is tested on."""
 
 
 class FewShotWorld(World[FewShotRecipe]):
@@ -24,6 +28,7 @@ class FewShotWorld(World[FewShotRecipe]):
     metric = ACCURACY
     recipe = FewShotRecipe
     variants = VARIANTS
+    body = ("backbone", "width")
 
     @property
     def benchmarks(self) -> Sequence[str]:
@@ -54,11 +59,20 @@ class FewShotWorld(World[FewShotRecipe]):
                 f"{recipe.name}: --environment is of control; few-shot images take --ways, --shots and --queries"
             )
         ways, shots = change.ways or recipe.ways, change.shots or recipe.shots
+        if change.benchmark:
+            other = _other(recipe, change)
+            if other.dataset != recipe.dataset:
+                return _elsewhere(recipe, other)
+            ways, shots = other.ways, other.shots
         if (ways, shots) == (recipe.ways, recipe.shots):
             return recipe
         benchmark = f"{recipe.benchmark.rpartition('-')[0]}-{ways}w{shots}s"
         queries = self.resolve(recipe.algorithm, benchmark, "paper").queries
         return dataclasses.replace(recipe, benchmark=benchmark, ways=ways, shots=shots, queries=queries)
+
+    def form(self, recipe: FewShotRecipe) -> Form:
+        self.registered(recipe)
+        return form_of(source_of(recipe))
 
     def quick(self, plain: FewShotRecipe, iterations: int) -> Fields:
         # The single task of ProtoNet and MetaOptNet would leave a core idle.
@@ -77,6 +91,41 @@ class FewShotWorld(World[FewShotRecipe]):
 
     def seconds(self, recipe: FewShotRecipe, place: Place) -> float:
         return seconds(recipe, place)
+
+
+SPLITS = ("train", "val", "test")
+TEST_FIELDS = ("dataset", "split", "ways", "shots", "queries", "resample", "lake_runs")
+"""What a benchmark says of test episodes; `rotations` and `within_group` say it of each split."""
+
+
+def _other(recipe: FewShotRecipe, change: Retest) -> FewShotRecipe:
+    """The recipe of the benchmark that a test changes to, with the ways and shots that it changes too.
+
+    Raises:
+        RecipeError: for a benchmark that does not exist, or another split of the data set that was trained on.
+    """
+    other = recipes.few_shot(recipe.algorithm, change.benchmark)
+    if change.ways or change.shots:
+        name = f"{other.benchmark.rpartition('-')[0]}-{change.ways or other.ways}w{change.shots or other.shots}s"
+        other = recipes.few_shot(recipe.algorithm, name)
+    if other.dataset == recipe.dataset and other.split != recipe.split:
+        raise RecipeError(
+            f"{recipe.name}: {other.benchmark} splits {recipe.dataset} otherwise ({other.split}, not {recipe.split}), "
+            f"so that test classes may have been trained on; train there: metabench run {recipe.algorithm} "
+            f"{other.benchmark}"
+        )
+    return other
+
+
+def _elsewhere(recipe: FewShotRecipe, other: FewShotRecipe) -> FewShotRecipe:
+    """The recipe tested on another data set's episodes, filed under both names, "glyphs-to-omniglot-5w1s"."""
+    fields: Fields = {field: getattr(other, field) for field in TEST_FIELDS}
+    fields |= {
+        field: tuple(s for s in SPLITS if s in getattr(recipe if s == "train" else other, field))
+        for field in ("rotations", "within_group")
+    }
+    benchmark = f"{recipe.benchmark.rpartition('-')[0]}{TO}{other.benchmark}"
+    return dataclasses.replace(recipe, **fields, benchmark=benchmark, trained_on=recipe.dataset)
 
 
 FEW_SHOT = FewShotWorld()

@@ -26,14 +26,15 @@ from metabench.algorithms.ops.stateful import refuse_stateful
 from metabench.algorithms.references import CannotLoad, is_reference
 from metabench.bench.recipes.recipe import FewShotRecipe, RecipeError
 from metabench.bench.recipes.variants import FEW_SHOT as VARIANTS
-from metabench.bench.worlds.built import TEST_SEED, Built, selection, settings_in
+from metabench.bench.worlds.built import TEST_SEED, Built, selection, settings_in, start
 from metabench.bench.worlds.world import Place
 from metabench.vision import DATASETS
 from metabench.vision.augment import AUGMENTATIONS
 from metabench.vision.batches import Batches
+from metabench.vision.data.form import Form
 from metabench.vision.data.omniglot import Omniglot, lake_runs
 from metabench.vision.data.source import Dataset, Source
-from metabench.vision.episodes import Drawn, Episodes, FixedEpisodes, Shape
+from metabench.vision.episodes import Brought, Drawn, Episodes, FixedEpisodes, Shape
 from metabench.vision.models.backbones import MLP, Conv4, ResNet12
 from metabench.vision.models.plain import own, resnet18
 from metabench.vision.suite import FewShot
@@ -44,17 +45,40 @@ FIRST_LAYER_BYTES = 64 * 4
 
 def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
     """Few-shot images: episodes of a data set, Adam or SGD on the query loss."""
-    processes, workers, compile = place.processes, place.workers, place.compile
+    processes, workers = place.processes, place.workers
     dataset = source_of(recipe).load(place.root, recipe.split, cache=place.cache)
     _, channels, size, _ = dataset.images.images.shape
-    test = Shape(recipe.ways, recipe.shots, recipe.queries)
-    if recipe.val_tasks and not len(dataset.splits["val"]):
+    form = place.form or Form(channels, size)
+    episodes, classes = make_episodes(recipe, seed, dataset, place)
+    if (form.channels, form.size) != (channels, size):
+        episodes = {split: Brought(drawn, form) for split, drawn in episodes.items()}
+    suite = FewShot(episodes, processes.device, AUGMENTATIONS[recipe.augment])
+    if place.compile and recipe.backbone not in ("conv4", "conv4-strided", "mlp"):
+        why = "DropBlock's random draws" if recipe.backbone == "resnet12" else "a plain module's loop over tasks"
+        raise RecipeError(f"--compile cannot carry {why}; run {recipe.backbone} without it")
+    learner = make_learner(recipe, seed, form.channels, form.size, classes).to(processes.device)
+    outer = make_outer(recipe, learner, seed, place)
+    pixels = recipe.ways * (recipe.shots + recipe.queries) * form.size * form.size
+    fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
+    fast = workers.threads * tasks_at_once(learner.reads, pixels * form.channels, workers.device)
+    least = workers.threads if workers.device == "cpu" else 1
+    told = protocol(recipe, dataset, learner.network.body, classes, form)
+    return Built(suite, learner, outer, told, max(least, min(fit, fast)))
+
+
+def make_episodes(recipe: FewShotRecipe, seed: int, dataset: Dataset, place: Place) -> tuple[dict[str, Drawn], int]:
+    """Split -> what is drawn from it, and how many classes the learned head has.
+
+    A learner that was trained on another data set has the test split alone.
+    """
+    if recipe.val_tasks and not recipe.trained_on and not len(dataset.splits["val"]):
         raise RecipeError(
             f"{recipe.name}: split {recipe.split} of {dataset.name} has no classes to validate on; give --val-tasks 0 "
             "and the --iterations chosen beforehand, and the last iterate is tested"
         )
-    train, classes = training(recipe, dataset, seed)
-    episodes: dict[str, Drawn] = {"train": train} | {
+    test = Shape(recipe.ways, recipe.shots, recipe.queries)
+    needed = ["test"] if recipe.trained_on else [*["val"] * bool(recipe.val_tasks), "test"]
+    episodes: dict[str, Drawn] = {
         split: Episodes(
             dataset,
             split,
@@ -63,23 +87,14 @@ def build(recipe: FewShotRecipe, seed: int, place: Place) -> Built:
             within_group=split in recipe.within_group,
             seed=TEST_SEED,
         )
-        for split in ("val", "test")
-        if split != "val" or recipe.val_tasks
+        for split in needed
     }
     if recipe.lake_runs:
         episodes["test"] = FixedEpisodes(lake_runs(place.root, resample=recipe.resample))
-    suite = FewShot(episodes, processes.device, AUGMENTATIONS[recipe.augment])
-    if compile and recipe.backbone not in ("conv4", "conv4-strided", "mlp"):
-        why = "DropBlock's random draws" if recipe.backbone == "resnet12" else "a plain module's loop over tasks"
-        raise RecipeError(f"--compile cannot carry {why}; run {recipe.backbone} without it")
-    learner = make_learner(recipe, seed, channels, size, classes).to(processes.device)
-    outer = make_outer(recipe, learner, seed, place)
-    pixels = test.ways * (test.shots + test.queries) * size * size
-    fit = int(1e9 / (pixels * FIRST_LAYER_BYTES))
-    fast = workers.threads * tasks_at_once(learner.reads, pixels * channels, workers.device)
-    least = workers.threads if workers.device == "cpu" else 1
-    told = protocol(recipe, dataset, learner.network.body, classes)
-    return Built(suite, learner, outer, told, max(least, min(fit, fast)))
+    if recipe.trained_on:
+        return episodes, place.classes if isinstance(recipe, ClassifierSettings) else recipe.ways
+    train, classes = training(recipe, dataset, seed)
+    return {"train": train} | episodes, classes
 
 
 def source_of(recipe: FewShotRecipe) -> Source:
@@ -103,17 +118,25 @@ def training(recipe: FewShotRecipe, dataset: Dataset, seed: int) -> tuple[Drawn,
     return Episodes(dataset, "train", shape, rotations=rotations, within_group=within, seed=seed), recipe.ways
 
 
-def protocol(recipe: FewShotRecipe, dataset: Dataset, body: nn.Module, classes: int) -> dict[str, Any]:
+def protocol(
+    recipe: FewShotRecipe, dataset: Dataset, body: nn.Module, classes: int, form: Form | None = None
+) -> dict[str, Any]:
     """What two accuracies must agree on before they can be compared.
 
     Args:
         classes: of the learned head. Of a classifier these are the ways that it is trained on, and the batches too
             are named.
+        form: what images are brought to; None for the data set's own.
     """
     images = dataset.images
     batches = {"training": f"batches of {recipe.batch} images"} if isinstance(recipe, ClassifierSettings) else {}
+    own = Form(*images.images.shape[1:3])
+    read = own if form is None else Form(form.channels, form.size)
     return {
         "dataset": recipe.dataset,
+        **({"trained_on": recipe.trained_on} if recipe.trained_on else {}),
+        **({"images": f"{own} brought to {read}"} if read != own else {}),
+        **start(recipe),
         "split": dataset.split_version,
         "data_digest": images.digest,
         "data_notes": dataset.notes,
@@ -127,7 +150,7 @@ def protocol(recipe: FewShotRecipe, dataset: Dataset, body: nn.Module, classes: 
         "within_group_test": "test" in recipe.within_group,
         "rotations_train": "train" in recipe.rotations,
         "rotations_test": "test" in recipe.rotations,
-        "image_size": int(images.images.shape[-1]),
+        "image_size": read.size,
         "backbone": backbone_name(recipe, body),
         "norm": recipe.norm,
         "train_steps": recipe.inner_steps,

@@ -25,6 +25,22 @@ def schedule_of(recipe: Recipe) -> str:
     return "custom"
 
 
+def labelled(recipe: Recipe) -> Recipe:
+    """The recipe as it is filed: its schedule is "custom" where a flag changed anything."""
+    plain = resolve(recipe.algorithm, world_of(recipe).reference(recipe), recipe.schedule)
+    _keeps_its_name(recipe, plain)
+    world_of(recipe).flags(recipe, plain)
+    return recipe if plain == recipe else dataclasses.replace(recipe, schedule="custom").check()
+
+
+def _keeps_its_name(recipe: Recipe, plain: Recipe) -> None:
+    """Raise RecipeError where a flag undoes what a variant is named for; rates and penalties are not that."""
+    learner, fields = world_of(recipe).variants.get(recipe.algorithm, (recipe.algorithm, {}))
+    for name, value in fields.items():
+        if not isinstance(value, float) and getattr(recipe, name) != getattr(plain, name):
+            raise RecipeError(f"{recipe.name}: {recipe.algorithm} means {name} = {value}; run {learner} for another")
+
+
 def run_words(recipe: Recipe) -> list[str]:
     """What follows `metabench run`: the names, and the fewest flags that make of a named schedule this recipe.
 

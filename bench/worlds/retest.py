@@ -7,6 +7,7 @@ from typing import Any
 
 from metabench.bench.recipes.recipe import Recipe, RecipeError
 from metabench.bench.worlds import Retest, world_of
+from metabench.bench.worlds.few_shot import TO
 from metabench.bench.worlds.naming import flag
 
 FIELDS = {"ways": "ways", "shots": "shots", "tasks": "test_tasks", "steps": "test_steps"}
@@ -41,7 +42,10 @@ def retest_words(trained: Recipe, tested: Recipe) -> list[str]:
         for name, field in FIELDS.items()
         if getattr(tested, field, None) != getattr(trained, field, None)
     }
-    if change.keys().isdisjoint({"ways", "shots"}) and tested.benchmark != trained.benchmark:
+    if getattr(tested, "trained_on", ""):
+        change = {name: value for name, value in change.items() if name not in ("ways", "shots")}
+        change["benchmark"] = tested.benchmark.removeprefix(f"{trained.benchmark.rpartition('-')[0]}{TO}")
+    elif change.keys().isdisjoint({"ways", "shots"}) and tested.benchmark != trained.benchmark:
         change["environment"] = tested.benchmark
     queries = getattr(tested, "queries", None)
     if queries != getattr(retested(trained, Retest(**change)), "queries", None):

@@ -16,6 +16,7 @@ from metabench.bench.distributed import Processes
 from metabench.bench.recipes.recipe import Fields, Recipe, RecipeError, unknown
 from metabench.bench.records.metric import Metric
 from metabench.bench.worlds.built import Built
+from metabench.vision.data.form import Form
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,19 @@ class Place:
     """Tasks carried at once; 0 for as many as the device likes."""
     compile: bool = False
     """Fuse each training step into one compiled graph."""
+    form: Form | None = None
+    """What images are brought to: the form that a learner of another data set reads; None for the data set's own."""
+    classes: int = 0
+    """Of the learned head of a classifier that was trained on another data set."""
 
 
 @dataclass(frozen=True)
 class Retest:
     """What `evaluate` changes of a trained run's protocol."""
 
+    benchmark: str = ""
+    """Few-shot images: test on another data set's episodes, e.g. quick-draw-5w1s, its images brought to the size and
+    channels of the learner's; the recipe's if not given."""
     ways: int = 0
     """Classes of a test episode; 0 for the recipe's."""
     shots: int = 0
@@ -64,6 +72,8 @@ class World(ABC, Generic[R]):
     recipe: type[R]
     variants: Mapping[str, tuple[str, Fields]]
     """Rows that are an algorithm with something changed: name -> (algorithm, changes)."""
+    body: tuple[str, ...]
+    """The fields of a recipe that say what its network is."""
 
     @property
     def algorithms(self) -> list[str]:
@@ -103,6 +113,10 @@ class World(ABC, Generic[R]):
         Raises:
             RecipeError: for a change that belongs to the other world.
         """
+
+    def form(self, recipe: R) -> Form | None:
+        """The form of the images that its learner reads, None where it reads none; RecipeError for no known data."""
+        return None
 
     @abstractmethod
     def quick(self, plain: R, iterations: int) -> Fields:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from metabench.bench.cli.run import labelled, parse_evaluate, parse_run
+from metabench.bench.cli.run import parse_evaluate, parse_run
 from metabench.bench.worlds.command import FOLDER, command
+from metabench.bench.worlds.naming import labelled
 from metabench.bench.worlds.retest import retested
 
 RECORDS = Path(__file__).resolve().parents[2] / "results" / "records"

@@ -71,9 +71,14 @@ def decode(
             f"{place} is not a readable picture ({reason}). It is damaged, or not one of {', '.join(FORMATS)}: get it "
             "again, then import it."
         ) from error
+    return finished(image, size, resample, invert)
+
+
+def finished(image: Image.Image, size: int, resample: str, invert: bool) -> Pixels:
+    """A picture in mode "L" or "RGB" as (C, size, size) uint8; the arguments are those of `decode`."""
     if image.size != (size, size):
         image = image.resize((size, size), RESAMPLE[resample])
-    pixels: Pixels = np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1)
+    pixels: Pixels = np.asarray(image).reshape(size, size, -1).transpose(2, 0, 1)
     return 255 - pixels if invert else pixels
 
 

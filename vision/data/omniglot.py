@@ -67,6 +67,8 @@ class Omniglot:
     folder: str = "omniglot"
     resample: str = "lanczos"
     """How a 105 x 105 picture becomes size x size: "lanczos" on grey levels, or "nearest" (see the module)."""
+    invert: bool = True
+    """Its pictures are dark strokes on paper."""
     drawings: int = 20
     """Images that every character must have."""
     characters: tuple[int, int] = (964, 659)
@@ -214,7 +216,7 @@ class Omniglot:
             self.name,
             key_of(self.size, self.resample, facts),
             lambda: [Item(*name, member.place, member.read) for name, member in chosen.items()],
-            partial(decode, channels=1, size=self.size, resample=self.resample, invert=True),
+            partial(decode, channels=1, size=self.size, resample=self.resample, invert=self.invert),
             shape=(1, self.size, self.size),
             cache=cache,
         )

@@ -6,12 +6,12 @@ import shlex
 
 import pytest
 
-from metabench.bench.cli.run import labelled, parse_evaluate, parse_run
+from metabench.bench.cli.run import parse_evaluate, parse_run
 from metabench.bench.recipes import control, few_shot
 from metabench.bench.recipes.recipe import RecipeError
 from metabench.bench.worlds import Retest, resolve
 from metabench.bench.worlds.command import called, command
-from metabench.bench.worlds.naming import run_words, schedule_of
+from metabench.bench.worlds.naming import labelled, run_words, schedule_of
 from metabench.bench.worlds.retest import retest_words, retested
 from tests.support.synthetic import record
 

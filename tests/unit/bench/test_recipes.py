@@ -6,11 +6,12 @@ import re
 import pytest
 
 from metabench.algorithms import LEARNERS
-from metabench.bench.cli.run import labelled, parse_run
+from metabench.bench.cli.run import parse_run
 from metabench.bench.recipes.few_shot import BENCHMARKS, DATASET_FIELDS, PAPERS, SHORT, VARIANTS, benchmark_names
 from metabench.bench.recipes.recipe import FewShotRecipe, RecipeError
 from metabench.bench.worlds import resolve
 from metabench.bench.worlds.few_shot_build import source_of
+from metabench.bench.worlds.naming import labelled
 from metabench.vision import DATASETS
 
 FIELDS = {

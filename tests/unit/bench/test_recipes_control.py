@@ -6,11 +6,12 @@ import re
 import pytest
 
 from metabench.algorithms import LEARNERS
-from metabench.bench.cli.run import labelled, parse_run
+from metabench.bench.cli.run import parse_run
 from metabench.bench.recipes.control import BASELINE_FIELDS, ENVIRONMENT_FIELDS, SHORT, VARIANTS, control
 from metabench.bench.recipes.recipe import ControlRecipe, RecipeError, from_fields
 from metabench.bench.worlds import resolve
 from metabench.bench.worlds.control import CONTROL
+from metabench.bench.worlds.naming import labelled
 from metabench.envs import ENVIRONMENTS, family
 
 FIELDS = {f.name for f in dataclasses.fields(ControlRecipe)} | {"inner_lr", "first_order"}
