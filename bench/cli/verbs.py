@@ -70,11 +70,11 @@ VERBS = {
             f"{_CLI}.run:evaluate", f"{_CLI}.run:parse_evaluate",
         ),
         Verb(
-            "predict", "RUN_FOLDER [...]", "adapt a trained learner to pictures of yours, and ask it about others",
+            "predict", "RUN_FOLDER [...]", "what pictures of yours show, after a few labelled ones",
             f"{_CLI}.predict:predict", f"{_CLI}.use_arguments:parse_predict",
         ),
         Verb(
-            "export", "RUN_FOLDER --out FOLDER", "its weights (safetensors) and a card, to keep and to give away",
+            "export", "RUN_FOLDER --out FOLDER", "a learner's weights (safetensors) and a card, to give away",
             f"{_CLI}.export:export", f"{_CLI}.use_arguments:parse_export",
         ),
         Verb(

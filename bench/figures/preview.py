@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -64,24 +65,34 @@ def preview(
     axes.imshow(sheet, interpolation="nearest")
     rows = np.arange(ways) * (height / ways) + height / ways / 2
     axes.set_yticks(rows, list(names) or [str(way) for way in range(ways)])
-    for way in range(ways) if captions else ():
-        for column, i in enumerate(np.flatnonzero(query.y[0].numpy() == way)[:most]):
-            place = left.shape[1] + gap + (column + 0.5) * (query.x.shape[-1] + 2), (way + 1) * (height / ways) - 2
-            box = {"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0}
-            axes.text(*place, captions[i], fontsize=5, ha="center", va="bottom", bbox=box)
     axes.set_xticks([left.shape[1] / 2, left.shape[1] + gap + right.shape[1] / 2], ["support", "query"])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_ylabel("" if names else "way")
+    if captions:
+        _write(axes, captions, query, left.shape[1] + gap, height // ways, most)
     if lines:
         figure.suptitle("\n".join(lines), fontsize=10)
+    _save(figure, path)
+    return path
+
+
+def _save(figure: Figure, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     except (OSError, ValueError) as error:
         raise DataError(f"The picture {path} cannot be written ({error}). Give a path that ends in .png.") from error
-    return path
+
+
+def _write(axes: Axes, captions: Sequence[str], query: Batch, side: float, height: int, most: int) -> None:
+    """Write the captions on the queries, which begin at this side, in rows of this height."""
+    y, box = query.y[0].numpy(), {"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0}
+    for way in np.unique(y):
+        for column, i in enumerate(np.flatnonzero(y == way)[:most]):
+            middle, foot = side + (column + 0.5) * (query.x.shape[-1] + 2), (way + 1) * height - 2
+            axes.text(middle, foot, captions[i], fontsize=5, ha="center", va="bottom", bbox=box)
 
 
 def _by_way(batch: Batch, ways: int, most: int) -> NDArray[np.float64]:

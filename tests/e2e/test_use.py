@@ -322,7 +322,7 @@ def test_weights_that_do_not_fit_are_refused(runs, exported, capsys):
     for row, flags, message in (
         ("maml glyphs-5w1s", ["--width", "8"], "has width 4, this recipe 8; give --width 4"),
         ("maml glyphs-5w1s", ["--backbone", "conv4"], "has backbone conv4-strided, this recipe conv4; give --backbone"),
-        ("maml glyphs-3w1s", [], "does not fit (network.head.weight is 5 x 16, here 3 x 16; network.head.bias is 5"),
+        ("maml glyphs-3w1s", [], "does not fit (network.head.weight is 5 x 4, here 3 x 4; network.head.bias is 5"),
         ("meta-sgd glyphs-5w1s", [], "does not fit (rates.0 is missing; rates.1 is missing; rates.10 is missing; and"),
         ("maml navigation", [], "is of few-shot images, not control"),
     ):
