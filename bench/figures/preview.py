@@ -56,6 +56,20 @@ def preview(
     sheet = np.ones((height, width, 3))
     sheet[:, : left.shape[1]] = (left - low) / max(high - low, 1e-9)
     sheet[:, left.shape[1] + gap :] = (right - low) / max(high - low, 1e-9)
+    figure, axes = _framed(sheet, title)
+    rows = np.arange(ways) * (height / ways) + height / ways / 2
+    axes.set_yticks(rows, list(names) or [str(way) for way in range(ways)])
+    axes.set_xticks([left.shape[1] / 2, left.shape[1] + gap + right.shape[1] / 2], ["support", "query"])
+    axes.set_ylabel("" if names else "way")
+    if captions:
+        _write(axes, captions, query, left.shape[1] + gap, height // ways, most)
+    _save(figure, path)
+    return path
+
+
+def _framed(sheet: NDArray[np.float64], title: str) -> tuple[Figure, Axes]:
+    """A figure of a sheet (H, W, 3) under its title, with room for names beside it."""
+    height, width = sheet.shape[:2]
     scale = 6.0 / 800 * max(1.0, 500 / width)
     across = width * scale + 0.6
     lines = textwrap.wrap(title, int(across * LETTERS), break_on_hyphens=False)
@@ -63,19 +77,12 @@ def preview(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
-    rows = np.arange(ways) * (height / ways) + height / ways / 2
-    axes.set_yticks(rows, list(names) or [str(way) for way in range(ways)])
-    axes.set_xticks([left.shape[1] / 2, left.shape[1] + gap + right.shape[1] / 2], ["support", "query"])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_ylabel("" if names else "way")
-    if captions:
-        _write(axes, captions, query, left.shape[1] + gap, height // ways, most)
     if lines:
         figure.suptitle("\n".join(lines), fontsize=10)
-    _save(figure, path)
-    return path
+    return figure, axes
 
 
 def _save(figure: Figure, path: Path) -> None:

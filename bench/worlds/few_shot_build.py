@@ -119,7 +119,7 @@ def training(recipe: FewShotRecipe, dataset: Dataset, seed: int) -> tuple[Drawn,
 
 
 def protocol(
-    recipe: FewShotRecipe, dataset: Dataset, body: nn.Module, classes: int, form: Form | None = None
+    recipe: FewShotRecipe, dataset: Dataset, body: nn.Module, classes: int = 0, form: Form | None = None
 ) -> dict[str, Any]:
     """What two accuracies must agree on before they can be compared.
 
