@@ -50,7 +50,7 @@ def run(algorithm: str, benchmark: str, schedule: str = "paper", **fields: Any) 
 def _open_fields(part: Any) -> Mapping[str, Any]:
     """The fields that a flag sets, with their types."""
     hints = typing.get_type_hints(type(part))
-    shut = ("schedule", "dry_run")
+    shut = ("schedule", "seeds", "dry_run")
     return {
         f.name: hints[f.name] for f in dataclasses.fields(part) if f.name not in shut and "Suppress" not in str(f.type)
     }
