@@ -1,7 +1,8 @@
 """Algorithms beside one another on the same benchmark: which scores are drawn together, and their statistics.
 
-Benchmarks are never pooled: their scores have different scales, and an algorithm that ran only the easy ones would look
-best. Scores are those after `judged` updates, the only ones that a record keeps task by task.
+Drawn are the rows of the table, and side by side only those that were asked the same test episodes. Benchmarks are
+never pooled: their scores have different scales, and an algorithm that ran only the easy ones would look best. Scores
+are those after `judged` updates, the only ones that a record keeps task by task.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from metabench.bench.leaderboard.board import ALGORITHMS, Line, index
+from metabench.bench.leaderboard.board import Cell, Line
+from metabench.bench.leaderboard.protocol import TASK
 from metabench.bench.records.metric import METRICS
 from metabench.bench.records.statistics import Floats, Interval, Resampled, probability_of_improvement, resample
 
@@ -21,7 +23,10 @@ LARGEST = 10_000
 """Scores of an algorithm on a benchmark that are looked at: the first seeds' that make so many."""
 
 PANELS = 8
-"""Benchmarks of a world that are drawn: those that most algorithms ran."""
+"""Panels of a world that are drawn: those of most algorithms."""
+
+EPISODES = (*sorted(TASK), "queries", "test_tasks", "data_digest")
+"""Fields of a protocol that decide which test episodes are drawn."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +34,25 @@ class Sample:
     """The scores of an algorithm on a benchmark, in the shown unit."""
 
     algorithm: str
-    style: int
-    """Its number among the algorithms of its world: the colour and the marker of every picture."""
+    number: int
+    """Its place in the panel, from which its resamples are drawn: two that are compared want two of them."""
     scores: Floats
     """(S, N): of each seed on each test task."""
 
     @cached_property
     def over_tasks(self) -> Resampled:
         """Test tasks resampled."""
-        return resample(self.scores, seeds=False, seed=self.style)
+        return resample(self.scores, seeds=False, seed=self.number)
 
     @cached_property
     def over_both(self) -> Resampled:
         """Test tasks and, where there are several, seeds resampled."""
-        return self.over_tasks if len(self.scores) == 1 else resample(self.scores, seeds=True, seed=self.style)
+        return self.over_tasks if len(self.scores) == 1 else resample(self.scores, seeds=True, seed=self.number)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One benchmark."""
+    """Two or more algorithms on the same test episodes of one benchmark."""
 
     benchmark: str
     samples: tuple[Sample, ...]
@@ -63,28 +68,22 @@ class Duel:
     probability: Interval
 
 
-def panels(lines: Sequence[Line], metric: str) -> tuple[Panel, ...]:
-    """Benchmarks of a world with their algorithms; of several rows of one algorithm the first."""
-    cells: dict[str, dict[str, Line]] = {}
-    for line in lines:
-        first = line.row.first
-        if first["metric"] == metric and line.row.complete:
-            cells.setdefault(first["benchmark"], {}).setdefault(first["algorithm"], line)
-    shown = sorted(cells, key=lambda benchmark: -len(cells[benchmark]))[:PANELS]
-    names = {algorithm for benchmark in shown for algorithm in cells[benchmark]}
-    order = sorted(names, key=lambda name: (index(ALGORITHMS, name), name))
-    return tuple(
-        Panel(
-            benchmark,
-            tuple(
-                Sample(name, order.index(name), _scores(cells[benchmark][name]))
-                for name in order
-                if name in cells[benchmark]
-            ),
-        )
-        for benchmark in cells
-        if benchmark in shown
-    )
+def panels(cells: Sequence[Cell], metric: str) -> tuple[Panel, ...]:
+    """The rows of a world that share their test episodes with another algorithm's, in the cells' order."""
+    shared: dict[tuple[str, ...], list[Line]] = {}
+    for cell in cells:
+        if cell.line is not None and cell.metric == metric and cell.line.row.complete:
+            protocol = cell.line.row.first["protocol"]
+            episodes = tuple(repr(protocol.get(field)) for field in EPISODES)
+            shared.setdefault((cell.benchmark, *episodes), []).append(cell.line)
+    several = [lines for lines in shared.values() if len(lines) > 1]
+    drawn = sorted(several, key=len, reverse=True)[:PANELS]
+    return tuple(_panel(lines) for lines in several if any(lines is one for one in drawn))
+
+
+def _panel(lines: Sequence[Line]) -> Panel:
+    samples = (Sample(line.row.first["algorithm"], i, _scores(line)) for i, line in enumerate(lines))
+    return Panel(lines[0].row.first["benchmark"], tuple(samples))
 
 
 def _scores(line: Line) -> Floats:
@@ -95,10 +94,10 @@ def _scores(line: Line) -> Floats:
 
 
 def duels(drawn: Sequence[Panel]) -> Iterator[Duel]:
-    """Every pair of algorithms that share a benchmark, the better one first."""
+    """Every pair of algorithms that share a panel, the better one first."""
     by_name = [{sample.algorithm: sample for sample in panel.samples} for panel in drawn]
-    styles = {s.algorithm: s.style for panel in drawn for s in panel.samples}
-    for one, other in itertools.combinations(sorted(styles, key=styles.__getitem__), 2):
+    names = dict.fromkeys(name for panel in by_name for name in panel)
+    for one, other in itertools.combinations(names, 2):
         shared = [(p[one].over_both, p[other].over_both) for p in by_name if one in p and other in p]
         if not shared:
             continue

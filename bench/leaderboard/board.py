@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from metabench.bench.leaderboard.protocol import UNSTATED
 from metabench.bench.leaderboard.published import Entry, PublishedError, load, read_yaml
-from metabench.bench.leaderboard.verdict import UNVERIFIED, Verdict, verdict
+from metabench.bench.leaderboard.verdict import OPEN, UNVERIFIED, Verdict, verdict
 from metabench.bench.places import published_in
 from metabench.bench.records.rows import RefusedRecord, Row, read
 from metabench.bench.records.schema import file_name
@@ -30,6 +30,12 @@ SCHEDULES = ("paper", "short", "custom")
 
 LARGEST_FIGURE = 2_000_000
 """Bytes of an adaptation GIF; a larger one is not shown."""
+
+SETTLED = ("reproduced", "above")
+"""Words of a published number that is reached, however much of its protocol is open."""
+
+INCOMPARABLE = ("not comparable", "unverified reference")
+"""Words of a published number that ours says nothing of."""
 
 _SHAPE = re.compile(r"(.*)-(\d+)w(\d+)s")
 
@@ -68,28 +74,88 @@ class Line:
 
         Their protocols may differ otherwise. What was not read in a text or a repository does not count.
         """
-        if self.reference is None:
-            return ()
-        network = _network(self.reference, self.row.first["protocol"])
-        theirs = (e for e, _ in self.others if e.system and e.value is not None and e.verification not in UNVERIFIED)
-        return tuple(sorted(e.value for e in theirs if e.value is not None and _network(e, {}) in (network, UNSTATED)))
+        return _reruns(self.reference, [entry for entry, _ in self.others], self.row.first["protocol"])
 
     @property
     def name(self) -> str:
         """ "maml omniglot-5w1s short", or with flags in the schedule's place."""
         return f"{self.row.first['algorithm']} {self.row.first['benchmark']} {self.called}"
 
+    @property
+    def gap(self) -> float | None:
+        """Our score less the published one, in the shown unit; None where the two cannot be compared."""
+        theirs, ours = self.reference, self.verdict.measured
+        if theirs is None or theirs.value is None or ours is None or self.verdict.word in INCOMPARABLE:
+            return None
+        return ours.mean - theirs.value
+
+    @property
+    def settled(self) -> bool:
+        """Whether the published number is reached."""
+        return self.verdict.word.removesuffix(OPEN) in SETTLED
+
+    @property
+    def tasks_seen(self) -> int:
+        """Training tasks, of all iterations."""
+        return int(self.row.first["recipe"]["iterations"] * self.row.first["recipe"]["meta_batch"])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An algorithm on a benchmark: the row of ours that stands for it, and what is published."""
+
+    algorithm: str
+    benchmark: str
+    metric: str
+    line: Line | None
+    """The best-supported row: of those in fewest decisive fields from the published number the one trained on most
+    tasks, and of these the one with most seeds. None where nothing was run."""
+    behind: tuple[Line, ...]
+    """The other rows, in this order."""
+    reference: Entry | None
+    reruns: tuple[float, ...]
+    """What others measured, as `Line.reruns`."""
+
+    @property
+    def word(self) -> str:
+        """The verdict's."""
+        return "not run" if self.line is None else self.line.verdict.word
+
+    @property
+    def id(self) -> str:
+        """ "maml/omniglot-5w1s", which a link names after its #."""
+        return f"{self.algorithm}/{self.benchmark}"
+
+    @property
+    def published(self) -> float | None:
+        """The published number; None where there is none, or curves only."""
+        return None if self.reference is None else self.reference.value
+
 
 @dataclass(frozen=True)
 class Board:
     """Everything that the leaderboard shows."""
 
-    lines: tuple[Line, ...]
-    not_run: tuple[Entry, ...]
-    """The reference of each published row without a record."""
+    cells: tuple[Cell, ...]
+    """One for each algorithm and benchmark that was run or published, in the order of the page."""
     speeds: tuple[tuple[str, Mapping[str, Any]], ...]
     """Records of speed, each after its file name."""
     refused: tuple[RefusedRecord, ...]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Every row of ours."""
+        return tuple(line for cell in self.cells if cell.line is not None for line in (cell.line, *cell.behind))
+
+    @property
+    def run(self) -> tuple[Cell, ...]:
+        """The cells with a row of ours."""
+        return tuple(cell for cell in self.cells if cell.line is not None)
+
+    @property
+    def not_run(self) -> tuple[Entry, ...]:
+        """The reference of each published cell without one."""
+        return tuple(cell.reference for cell in self.cells if cell.line is None and cell.reference is not None)
 
 
 def assemble(results: Path) -> Board:
@@ -104,19 +170,34 @@ def assemble(results: Path) -> Board:
     published = _by_row(entries)
     rows, speeds, refused = read(results / "records")
     explanations = _explanations(results / "explanations.yaml", {row.key for row in rows}, whole=not refused)
-    lines, run = [], set()
-    for row in sorted(rows, key=_order):
+    lines: dict[tuple[str, str], list[Line]] = {}
+    for row in rows:
         key = row.first["algorithm"], row.first["benchmark"]
         known = published.get(key, [])
-        run.add(key)
         reference = _reference(row, known)
         beside = tuple((other, verdict(row, other, rows)) for other in known if other is not reference)
         figures = tuple(_figures(results / "figures", row.records))
         found = verdict(row, reference, rows)
-        lines.append(Line(row, reference, found, beside, explanations.get(row.key, ""), figures))
-    rest = {(e.algorithm, e.benchmark): e for e in reversed(entries) if (e.algorithm, e.benchmark) not in run}
-    not_run = sorted(rest.values(), key=lambda entry: _place(entry.algorithm, entry.benchmark))
-    return Board(tuple(lines), tuple(not_run), tuple(speeds), tuple(refused))
+        line = Line(row, reference, found, beside, explanations.get(row.key, ""), figures)
+        lines.setdefault(key, []).append(line)
+    own = [(entry.algorithm, entry.benchmark) for entry in entries]
+    cells = [_cell(key, lines.get(key, []), published.get(key, [])) for key in dict.fromkeys([*lines, *own])]
+    cells.sort(key=lambda cell: _place(cell.algorithm, cell.benchmark))
+    return Board(tuple(cells), tuple(speeds), tuple(refused))
+
+
+def _cell(key: tuple[str, str], lines: Sequence[Line], known: Sequence[Entry]) -> Cell:
+    if not lines:
+        return Cell(*key, known[0].metric, None, (), known[0], _reruns(known[0], known[1:], {}))
+    first, *behind = sorted(lines, key=_support)
+    return Cell(*key, first.row.first["metric"], first, tuple(behind), first.reference, first.reruns)
+
+
+def _support(line: Line) -> tuple[Any, ...]:
+    """Sort key: the best-supported row first (see `Cell.line`); then the schedules in their order."""
+    seeds, name = len(line.row.complete), schedule(line.row.first)
+    decisive = len(line.verdict.comparison.decisive)
+    return decisive, -line.tasks_seen, -seeds, index(SCHEDULES, name), name, line.row.key
 
 
 def _by_row(entries: Iterable[Entry]) -> Mapping[tuple[str, str], list[Entry]]:
@@ -147,6 +228,15 @@ def _figures(folder: Path, records: Iterable[Mapping[str, Any]]) -> Iterator[Fig
             yield Figure(record["seed"], path.name, content)
 
 
+def _reruns(reference: Entry | None, others: Iterable[Entry], ours: Mapping[str, Any]) -> tuple[float, ...]:
+    """What others measured, ascending; `ours` is the protocol that stands in where the reference is silent."""
+    if reference is None:
+        return ()
+    networks = (_network(reference, ours), UNSTATED)
+    theirs = (e for e in others if e.system and e.verification not in UNVERIFIED and _network(e, {}) in networks)
+    return tuple(sorted(e.value for e in theirs if e.value is not None))
+
+
 def _network(entry: Entry, ours: Mapping[str, Any]) -> str:
     """ "conv4" for "conv4-strided-64"; of ours where the source is silent, and empty for a policy."""
     stated = entry.protocol.get("backbone", "")
@@ -161,11 +251,6 @@ def _explanations(path: Path, keys: set[str], *, whole: bool) -> Mapping[str, st
     for key in sorted(set(content) - keys) if whole else ():
         raise PublishedError(f"{path}: {key!r} is no row of the leaderboard; they are {', '.join(sorted(keys))}")
     return content
-
-
-def _order(row: Row) -> tuple[Any, ...]:
-    name = schedule(row.first)
-    return *_place(row.first["algorithm"], row.first["benchmark"]), index(SCHEDULES, name), name
 
 
 def _place(algorithm: str, benchmark: str) -> tuple[Any, ...]:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from metabench.bench.leaderboard.board import Board, Line
+from metabench.bench.leaderboard.board import Board, Cell, Line
 from metabench.bench.leaderboard.published import Entry
-from metabench.bench.leaderboard.text import adaptations, duration, ours, published, spread
+from metabench.bench.leaderboard.text import adapted, duration, ours, published, spread
 from metabench.bench.leaderboard.verdict import WORDS, Verdict
 from metabench.bench.records.metric import METRICS
 from metabench.bench.records.schema import file_name
@@ -22,6 +22,9 @@ from metabench.bench.worlds.command import command, schedule
 WORLDS = {"accuracy": "Few-shot images (test accuracy, %)", "return": "Control (mean return of a test task)"}
 """Metric -> heading of its world."""
 
+TELLING = 6
+"""Rows that the README shows."""
+
 INTRO = """\
 # Leaderboard
 
@@ -29,9 +32,11 @@ Written by `metabench report` from the records in [records/](records) and from [
 edit. Ours is the score on the test tasks, ± its 95 % interval over test tasks; where a row has several seeds, their
 95 % interval too. An accuracy is that after the last update, a return that after as many updates as the row says.
 Published is the number of the algorithm's own paper where it has one, ± as printed; *others* is the range of what
-re-implementations by others reached with the same kind of network, and how many they are. A schedule other than the
-paper's is labelled; a recipe that no schedule has today is called by its flags. The same with curves, filters and
-aggregate plots is in [leaderboard.html](leaderboard.html), a page to open in a browser.
+re-implementations by others reached with the same kind of network, and how many they are. An algorithm has one row on
+a benchmark: the one nearest to the published protocol, of these the one trained on most tasks, then that of most
+seeds; what else was run is folded below. A schedule other than the paper's is labelled; a recipe that no schedule has
+today is called by its flags. The same with curves, filters and aggregate plots is in
+[leaderboard.html](leaderboard.html), a page to open in a browser.
 
 The verdict compares protocol with protocol, and a number only where they agree. *Reproduced*: ours and the published
 number cannot be told apart by their intervals, which are narrow enough to tell the published one from one half-way
@@ -45,7 +50,7 @@ def markdown(board: Board) -> str:
     """The whole page."""
     parts = [INTRO, *_summary(board)]
     for metric, heading in WORLDS.items():
-        parts += _world(heading, [line for line in board.lines if line.row.first["metric"] == metric])
+        parts += _world(heading, [cell for cell in board.run if cell.metric == metric])
     parts += _differences(board.lines)
     parts += _other_reports(board.lines)
     parts += _speeds(board)
@@ -58,18 +63,26 @@ def markdown(board: Board) -> str:
 
 
 def embedded(readme: str, board: Board) -> str:
-    """The README with the rows that have a record between its leaderboard marks; as it was if it has none."""
+    """The README with the most telling rows between its leaderboard marks; as it was if it has none."""
     columns = ("algorithm", "benchmark", "ours", "published", "others", "verdict", "schedule")
-    rows = ([*_cells(line)[:6], _trained(line, schedule(line.row.first))] for line in board.lines)
+    rows = ([*_cells(line)[:6], _trained(line, schedule(line.row.first))] for line in telling(board))
     before, opening, rest = readme.partition("<!-- leaderboard -->\n")
     _, closing, after = rest.partition("<!-- /leaderboard -->")
     if not opening or not closing:
         return readme
     more = (
-        "\n*Others* is the range of that many re-implementations by others. What the verdicts mean, and why each row "
-        "has its own: [results/leaderboard.md](results/leaderboard.md).\n"
+        f"\n*Others* is the range of that many re-implementations by others. All {len(board.run)} rows, what the "
+        "verdicts mean, and why each row has its own: [results/leaderboard.md](results/leaderboard.md).\n"
     )
     return before + opening + "\n" + table(columns, rows) + more + closing + after
+
+
+def telling(board: Board) -> list[Line]:
+    """`TELLING` rows for a first look, a benchmark each: those with a film first, then by verdict, then in order."""
+    lines = [cell.line for cell in board.run if cell.line is not None]
+    lines.sort(key=lambda line: (not line.figures, WORDS.index(line.verdict.word)))
+    first = {line.row.first["benchmark"]: line for line in reversed(lines)}
+    return [line for line in lines if line is first[line.row.first["benchmark"]]][:TELLING]
 
 
 def _summary(board: Board) -> Iterator[str]:
@@ -78,13 +91,16 @@ def _summary(board: Board) -> Iterator[str]:
     yield f"Verdicts: {', '.join(counts)}.\n" if counts else "No record and no published number.\n"
 
 
-def _world(heading: str, lines: Sequence[Line]) -> Iterator[str]:
+def _world(heading: str, cells: Sequence[Cell]) -> Iterator[str]:
     yield f"## {heading}\n"
-    if not lines:
+    if not cells:
         yield "No record yet.\n"
         return
     columns = ("algorithm", "benchmark", "ours", "published", "others", "verdict", "why", "schedule", "seeds")
-    yield table(columns, (_cells(line) for line in lines))
+    yield table(columns, (_cells(cell.line) for cell in cells if cell.line is not None))
+    behind = [line for cell in cells for line in cell.behind]
+    if behind:
+        yield folded(f"{len(behind)} more rows of the same", table(columns, map(_cells, behind)))
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -117,9 +133,8 @@ def _differences(lines: Iterable[Line]) -> Iterator[str]:
             yield line.explanation.strip() + "\n"
         if line.reference is not None:
             yield "".join(f"- {point}\n" for point in _points(line.reference, line.verdict))
-            curve = list(adaptations(line.row, line.reference))
-            if curve:
-                yield table(("updates", "ours", "published"), curve)
+            if line.reference.adaptation:
+                yield table(("updates", "ours", "published"), adapted(line))
         for figure in line.figures:
             yield f"![Adaptation to a test task, seed {figure.seed}](figures/{figure.file})\n"
 

@@ -1,215 +1,177 @@
 """The leaderboard as one HTML page that needs nothing else: no network, no file beside it.
 
-Text from records goes through `html.escape`, and the page's own policy lets no script run but the one whose hash it
-names, so that even a mistake there could not make a record do anything. What a row opens to lies in the page as text
-and becomes elements when the row is opened, so that a page of thousands of rows opens as fast as one of ten.
+What it looks like is in `templates/`: Jinja escapes every text that a template shows, and the page's own policy lets no
+script run but the one whose hash it names, so that even a mistake there could not make a record do anything. The page
+can be read without its script, which sorts, filters and opens the row that a link names.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from metabench.bench.leaderboard import charts, plots
-from metabench.bench.leaderboard.aggregate import duels, panels
-from metabench.bench.leaderboard.board import ALGORITHMS, Board, Line, index
-from metabench.bench.leaderboard.page_assets import SCRIPT, STYLE
-from metabench.bench.leaderboard.page_detail import detail, text
-from metabench.bench.leaderboard.published import Entry
-from metabench.bench.leaderboard.text import ours, published
-from metabench.bench.leaderboard.verdict import WORDS
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from metabench.algorithms import LEARNERS
+from metabench.bench.leaderboard import plots, text
+from metabench.bench.leaderboard.aggregate import PANELS, duels, panels
+from metabench.bench.leaderboard.board import ALGORITHMS, SETTLED, Board, Cell, Line, index
+from metabench.bench.leaderboard.film import embedded
+from metabench.bench.leaderboard.palette import LOOKS, VERDICTS, look_of
+from metabench.bench.leaderboard.protocol import FIELDS, shown
+from metabench.bench.leaderboard.published import Entry, Point
+from metabench.bench.leaderboard.verdict import OPEN, WORDS, together
 from metabench.bench.records.metric import METRICS
+from metabench.bench.records.schema import file_name
 from metabench.bench.records.speed import speed_rows
+from metabench.bench.records.statistics import mean_interval
+from metabench.bench.text import one_line
+from metabench.bench.worlds import learner_of
+from metabench.bench.worlds.command import command
 
 SIGNS = dict(zip(WORDS, ("✓", "(✓)", "▲", "(▲)", "▼", "(▼)", "∅", "≠", "?", "○", "+"), strict=True))
 """A shape for each verdict, beside its word and its colour."""
-
 WORLDS = {"accuracy": "images", "return": "control"}
 UNITS = {"accuracy": "test accuracy, %", "return": "mean return of a test task"}
-COLUMNS = ("algorithm", "benchmark", "ours", "published", "verdict", "schedule")
+CURVES = 60
+"""Rows that open to a learning curve: the first ones. Each takes a fortieth of a second to draw."""
+UNRANKED = frozenset({"oracle"})
+"""Algorithms that are told the task, and so are never the best."""
 
 
 def html(board: Board) -> str:
     """The whole page."""
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
+    templates = _templates()
+    source = {name: templates.get_template(name).render() for name in ("script.js", "style.css")}
+    digest = base64.b64encode(hashlib.sha256(source["script.js"].encode()).digest()).decode()
+    return templates.get_template(
+        "page.html"
+    ).render(
+        board=board,
+        style=Markup(source["style.css"]),  # noqa: S704 (the package's own)
+        script=Markup(source["script.js"]),  # noqa: S704
+        digest=digest,
+        film=next(filter(None, (embedded(line) for line in board.lines)), None),
+        standing=_standing(board),
+        matrices=[_matrix(board, metric) for metric in WORLDS],
+        curves={cell.id: plots.learning(cell.line) for cell in board.run[:CURVES] if cell.line},
+        gaps=plots.gaps([cell for cell in board.run if cell.metric == "accuracy"]),
+        adaptations=list(_adaptations(board)),
+        sides=[_side_by_side(board, metric) for metric in WORLDS],
+        costs={},
+        speeds=[row for file, record in board.speeds for row in speed_rows(file, record)],
     )
-    parts = [
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>metabench leaderboard</title><style>{STYLE}</style></head><body><main><h1>metabench leaderboard</h1>",
-        "<p>Every number comes from a record of a finished run. It is compared with a published one only where both "
-        "protocols agree; the rows say where they do not.</p>",
-        *_overview(board.lines),
-        *_table(board.lines),
-        *_scatter(board.lines),
-        *_aggregates(board.lines),
-        *_speeds(board),
-        *_not_run(board.not_run),
-    ]
-    if board.refused:
-        items = "".join(f"<li><code>{text(file)}</code>: {text(reason)}</li>" for file, reason in board.refused)
-        parts.append(f"<h2>Records set aside</h2><ul>{items}</ul>")
-    return "\n".join([*parts, f"</main><script>{SCRIPT}</script></body></html>\n"])
 
 
-def _overview(lines: Sequence[Line]) -> Iterator[str]:
-    """Algorithm × benchmark: our value and the verdict's sign; of several rows the one trained on most tasks."""
-    if not lines:
-        return
-    yield "<h2>Overview</h2>"
-    for metric, world in WORLDS.items():
-        cells: dict[tuple[str, str], int] = {}
-        for i, line in sorted(enumerate(lines), key=lambda item: -_tasks_seen(item[1])):
-            if line.row.first["metric"] == metric:
-                cells.setdefault((line.row.first["algorithm"], line.row.first["benchmark"]), i)
-        if cells:
-            yield f"<h3>{world.capitalize()}: {UNITS[metric]}</h3>"
-            yield from _matrix(lines, cells, world)
-    legend = "".join(f'<li class="{_style(word)}">{SIGNS[word]} {word}</li>' for word in WORDS)
-    yield f'<ul class="legend">{legend}</ul>'
+def _templates() -> Environment:
+    """The package's templates, and what they may ask."""
+    found = Environment(
+        loader=PackageLoader("metabench.bench.leaderboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: one_line(value) if type(value) is str else value,
+    )
+    found.filters |= {
+        "ours": text.ours, "published": text.published, "spread": text.spread, "duration": text.duration,
+        "signed": text.signed, "command": command, "file": lambda record: file_name(dict(record)), "tone": tone,
+        "look": look_of, "shown": shown, "links": text.links, "code": _code, "values": dict[str, str].values,
+    }  # fmt: skip
+    found.globals |= {
+        "WORDS": WORDS, "SIGNS": SIGNS, "WORLDS": WORLDS, "UNITS": UNITS, "LOOKS": LOOKS, "VERDICTS": VERDICTS,
+        "METRICS": METRICS, "protocols": _protocols, "adapted": text.adapted, "seeds": _seeds,
+    }  # fmt: skip
+    return found
 
 
-def _tasks_seen(line: Line) -> int:
-    return int(line.row.first["recipe"]["iterations"] * line.row.first["recipe"]["meta_batch"])
+def tone(word: str) -> str:
+    """CSS class of a verdict: "good", "bad" or "open"."""
+    plain = word.removesuffix(OPEN)
+    return "good" if plain in SETTLED else "bad" if plain == "below" else "open"
 
 
-def _matrix(lines: Sequence[Line], cells: dict[tuple[str, str], int], world: str) -> Iterator[str]:
-    columns = list(dict.fromkeys(lines[i].row.first["benchmark"] for i in sorted(cells.values())))
-    head = "".join(f'<th scope="col">{text(benchmark)}</th>' for benchmark in columns)
-    yield f'<div class="scroll" tabindex="0" role="region" aria-label="Overview, {world}">'
-    yield f'<table class="matrix"><thead><tr><td></td>{head}</tr></thead><tbody>'
-    for algorithm in sorted({name for name, _ in cells}, key=lambda name: (index(ALGORITHMS, name), name)):
-        row = [_cell(lines, cells.get((algorithm, benchmark))) for benchmark in columns]
-        yield f'<tr><th scope="row">{text(algorithm)}</th>{"".join(row)}</tr>'
-    yield "</tbody></table></div>"
+def _standing(board: Board) -> Mapping[str, Any]:
+    """Of the published numbers: how many there are, how many are reached, and how many have each verdict.
+
+    A number that stands beside several rows counts once, by the best of their verdicts.
+    """
+    words: dict[tuple[str, str], list[str]] = {}
+    for cell in board.cells:
+        if cell.reference is not None and cell.published is not None:
+            words.setdefault((cell.reference.algorithm, cell.reference.benchmark), []).append(cell.word)
+    counts = Counter(min(found, key=WORDS.index) for found in words.values())
+    reached = sum(counts[word] for word in counts if tone(word) == "good")
+    return {"reached": reached, "all": counts.total(), "words": [(w, counts[w]) for w in WORDS if counts[w]]}
 
 
-def _cell(lines: Sequence[Line], place: int | None) -> str:
-    if place is None:
-        return '<td class="faint">–</td>'
-    found = lines[place].verdict
-    value = "diverged" if found.measured is None else f"{found.measured.mean:.2f}"
-    link = f'<a class="{_style(found.word)}" href="#row{place}" title="{found.word}">{SIGNS[found.word]} {value}</a>'
-    return f"<td>{link}</td>"
+def _matrix(board: Board, metric: str) -> Mapping[str, Any]:
+    """Benchmark × algorithm: the cell, if there is one, and whether its score is among the benchmark's best."""
+    cells = [cell for cell in board.cells if cell.metric == metric]
+    names = sorted({cell.algorithm for cell in cells}, key=lambda name: (index(ALGORITHMS, name), name))
+    rows: dict[str, dict[str, Cell]] = {}
+    for cell in cells:
+        rows.setdefault(cell.benchmark, {})[cell.algorithm] = cell
+    best = {cell.id for row in rows.values() for cell in _best(list(row.values()))}
+    return {"metric": metric, "algorithms": names, "rows": rows, "best": best}
 
 
-def _table(lines: Sequence[Line]) -> Iterator[str]:
-    """One body a row of the leaderboard, so that sorting and filtering keep its details with it."""
-    yield "<h2>Results</h2>"
-    if not lines:
-        yield "<p>No record yet.</p>"
-        return
-    choices = {
-        "world": [WORLDS[line.row.first["metric"]] for line in lines],
-        "algorithm": [line.row.first["algorithm"] for line in lines],
-        "verdict": [line.verdict.word for line in lines],
+def _best(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """The cell with the highest score, and those whose intervals do not tell them from it; none of a single one."""
+    ran = [(cell, cell.line.verdict.measured) for cell in cells if cell.line and cell.algorithm not in UNRANKED]
+    known = [(cell, Point(score.mean, score.ci95)) for cell, score in ran if score is not None]
+    if len(known) > 1:
+        top = max((score for _, score in known), key=lambda score: score.value)
+        yield from (c for c, score in known if score is top or top.value - score.value <= together(top, score))
+
+
+def _adaptations(board: Board) -> Iterator[tuple[str, Markup]]:
+    """A picture for each of the first benchmarks of control."""
+    benchmarks: dict[str, list[Cell]] = {}
+    for cell in board.run:
+        if cell.metric == "return":
+            benchmarks.setdefault(cell.benchmark, []).append(cell)
+    for benchmark, cells in list(benchmarks.items())[:PANELS]:
+        if picture := plots.adaptations(cells):
+            yield benchmark, picture
+
+
+def _side_by_side(board: Board, metric: str) -> Mapping[str, Any]:
+    """The pictures of Agarwal et al. 2021, a pair for each set of test episodes."""
+    drawn, title = panels(board.run, metric), METRICS[metric].title
+    pairs = list(duels(drawn))
+    return {
+        "world": WORLDS[metric],
+        "panels": [(p.benchmark, plots.interquartile_means(p, title), plots.profiles(p, title)) for p in drawn],
+        "improvement": plots.improvement(pairs[: plots.LONGEST], WORLDS[metric]) if pairs else "",
     }
-    selects = "".join(_select(name, values) for name, values in choices.items())
-    yield f'<div class="filters">{selects}<label>search<input type="search"></label></div>'
-    head = "".join(f'<th scope="col"><button type="button">{name}</button></th>' for name in COLUMNS)
-    yield f'<p id="count" role="status" class="faint"></p><table class="rows"><thead><tr>{head}</tr></thead>'
-    for i, line in enumerate(lines):
-        yield _row(i, line)
-    yield "</table>"
-    for i, line in enumerate(lines):
-        yield f'<script type="text/plain" id="text{i}">{detail(line)}</script>'
 
 
-def _select(name: str, values: Iterable[str]) -> str:
-    options = "".join(f'<option value="{text(v)}">{text(v)}</option>' for v in dict.fromkeys(values))
-    return f'<label>{name}<select name="{name}"><option value="">all</option>{options}</select></label>'
+def _protocols(line: Line, entry: Entry) -> Iterator[tuple[str, str, str, str]]:
+    """(field, ours, published, how they differ) of both protocols."""
+    mine, comparison = line.row.protocol(line.verdict.measured), line.verdict.comparison
+    marks = {d.field: "differs" for d in comparison.decisive} | {d.field: "noted" for d in comparison.noted}
+    marks |= {field: "assumed" for field in comparison.assumed if field not in marks}
+    for field in FIELDS[entry.metric]:
+        theirs = shown(entry.protocol[field])
+        yield field.replace("_", " "), shown(mine.get(field, "–")), theirs, marks.get(field, "")
 
 
-def _row(i: int, line: Line) -> str:
-    first, word, m = line.row.first, line.verdict.word, line.verdict.measured
-    value = line.reference.value if line.reference is not None else None
-    button = f'<button type="button" class="open" aria-expanded="false" aria-controls="detail{i}">'
-    cells = (
-        (text(first["algorithm"]), f"{button}{text(first['algorithm'])}</button>"),
-        (f"{i:06d}", text(first["benchmark"])),
-        ("" if m is None else f"{m.mean}", text(ours(line.row, m))),
-        ("" if value is None else f"{value}", "–" if line.reference is None else text(published(line.reference))),
-        (str(WORDS.index(word)), f'<span class="verdict {_style(word)}">{SIGNS[word]} {word}</span>'),
-        (f"{first['recipe']['iterations']}", text(f"{line.called}, {first['recipe']['iterations']} iterations")),
-    )
-    shown = "".join(f'<td data-key="{k}" data-label="{c}">{v}</td>' for c, (k, v) in zip(COLUMNS, cells, strict=True))
-    data = f'data-world="{WORLDS[first["metric"]]}" data-algorithm="{text(first["algorithm"])}" data-verdict="{word}"'
-    opened = f'<tr class="detail" id="detail{i}" hidden><td colspan="{len(COLUMNS)}"></td></tr>'
-    return f'<tbody id="row{i}" {data}><tr>{shown}</tr>{opened}</tbody>'
+def _seeds(line: Line) -> Iterator[tuple[str, str]]:
+    """(seed, score) of each; of all, with the interval over them."""
+    metric, total = METRICS[line.row.first["metric"]], line.row.measured
+    for record in line.row.complete:
+        yield str(record["seed"]), metric.shown(*mean_interval(record["per_task"])[:2])
+    if total is not None and total.seeds_ci95 is not None:
+        yield "all", f"{total.mean:.2f} ± {total.ci95:.2f} over tasks, ± {total.seeds_ci95:.2f} over seeds"
 
 
-def _scatter(lines: Sequence[Line]) -> Iterator[str]:
-    figures = []
-    for metric, world in WORLDS.items():
-        points = [
-            charts.Reproduction(
-                line.name, line.verdict.measured.mean, line.verdict.measured.ci95,
-                line.reference.value, line.reference.interval.ci95, _style(line.verdict.word),
-            )
-            for line in lines
-            if line.row.first["metric"] == metric == (line.reference.metric if line.reference else None)
-            and line.verdict.measured is not None and line.reference is not None and line.reference.value is not None
-        ]  # fmt: skip
-        if points:
-            picture = charts.scatter(f"Ours against published, {world}", points)
-            figures.append(f"<figure>{picture}<figcaption>{world.capitalize()}: {UNITS[metric]}</figcaption></figure>")
-    if figures:
-        yield "<h2>Ours against published</h2>"
-        yield "<p>On the diagonal, ours is the published number; bars are both intervals.</p>"
-        yield f'<div class="charts">{"".join(figures)}</div>'
-
-
-def _aggregates(lines: Sequence[Line]) -> Iterator[str]:
-    """The pictures of Agarwal et al. 2021, benchmark by benchmark."""
-    for metric, world in WORLDS.items():
-        drawn = panels(lines, metric)
-        if not drawn:
-            continue
-        yield f"<h2>Algorithms side by side, {world}</h2>"
-        yield (
-            "<p>Over the test tasks of all seeds, after as many updates as the rows say, with 95 % bootstrap "
-            "intervals. First the mean of the middle half of the scores: thick over test tasks, thin over seeds too "
-            "where a row has several. "
-            "Then the share of test tasks whose score lies above a threshold.</p>"
-        )
-        for panel in drawn:
-            pictures = (
-                plots.interquartile_means(panel, METRICS[metric].title),
-                plots.profiles(panel, METRICS[metric].title),
-            )
-            figures = "".join(f"<figure>{picture}</figure>" for picture in pictures)
-            yield f'<h3>{text(panel.benchmark)}</h3><div class="charts">{figures}</div>'
-        pairs = list(duels(drawn))
-        if pairs:
-            caption = "Each pair over the benchmarks that both ran, each weighing the same; ties count half."
-            yield "<h3>Probability of improvement</h3>"
-            yield f"<figure>{plots.improvement(pairs, world)}<figcaption>{caption}</figcaption></figure>"
-
-
-def _speeds(board: Board) -> Iterator[str]:
-    rows = [row for file, record in board.speeds for row in speed_rows(file, record)]
-    if rows:
-        head = "".join(f'<th scope="col">{text(name)}</th>' for name in rows[0])
-        cells = "".join(f"<tr>{''.join(f'<td>{text(v)}</td>' for v in row.values())}</tr>" for row in rows)
-        yield "<h2>Speed</h2><p>Both sides took turns in one process on identical work; the ratio is that of "
-        yield "neighbouring turns: its median and, in brackets, its range.</p>"
-        yield '<div class="scroll" tabindex="0" role="region" aria-label="Speed">'
-        yield f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table></div>"
-
-
-def _not_run(entries: Sequence[Entry]) -> Iterator[str]:
-    if entries:
-        cells = [(e.algorithm, e.benchmark, published(e)) for e in entries]
-        rows = "".join(f"<tr>{''.join(f'<td>{text(c)}</td>' for c in some)}</tr>" for some in cells)
-        yield f"<details><summary>Published, not run here: {len(entries)} rows</summary><table>{rows}</table></details>"
-
-
-def _style(word: str) -> str:
-    """CSS classes: "below unstated" for "below, protocol unstated"."""
-    word, _, more = word.partition(", protocol ")
-    return f"{word.replace(' ', '-')} {more}".strip()
+def _code(algorithm: str) -> str:
+    """Where the rule of an algorithm is, from the repository's root: "algorithms/learners/maml.py"; else empty."""
+    learner = LEARNERS.get(learner_of(algorithm))
+    top, _, module = ("" if learner is None else learner.__module__).partition(".")
+    return f"{module.replace('.', '/')}.py" if top == "metabench" else ""

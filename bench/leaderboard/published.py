@@ -94,6 +94,8 @@ class Entry:
     """One of `VERIFICATION`."""
     source: str
     """Where the number was read."""
+    url: str
+    """Address of the work; empty where it is not known."""
     protocol: Mapping[str, Any]
     training: Mapping[str, float]
     """Schedule, where read: iterations, meta_batch, inner_lr, outer_lr. It decides no comparison."""
@@ -106,9 +108,10 @@ class Entry:
 
 
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_URL = re.compile(r"https://[\w./?=%-]+")
 _SHAPE = re.compile(r".*-(\d+)w(\d+)s")
 _TRAINING = ("iterations", "meta_batch", "inner_lr", "outer_lr")
-_OPTIONAL: Mapping[str, Any] = {"system": "", "beside": {}, "adaptation": (), "training": {}, "notes": ""}
+_OPTIONAL: Mapping[str, Any] = {"system": "", "url": "", "beside": {}, "adaptation": (), "training": {}, "notes": ""}
 
 
 def load(path: Path) -> tuple[Entry, ...]:
@@ -299,5 +302,6 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "value": (lambda v: v is None or _number(v), "a finite number, or null for curves only"),
     "verification": (lambda v: v in VERIFICATION, f"one of {', '.join(VERIFICATION)}"),
     "source": (_text, "text"),
+    "url": (lambda v: v == "" or (isinstance(v, str) and bool(_URL.fullmatch(v))), "an address, https://…"),
     "notes": (lambda v: isinstance(v, str), "text"),
 }  # fmt: skip

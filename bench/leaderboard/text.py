@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from metabench.bench.leaderboard.board import Line
 from metabench.bench.leaderboard.published import Entry
 from metabench.bench.records.rows import Measured, Row
 
@@ -42,17 +44,37 @@ def spread(values: Sequence[float]) -> str:
     return f"{min(values):g} to {max(values):g} ({len(values)})" if len(values) > 1 else f"{values[0]:g} (1)"
 
 
-def adaptations(row: Row, entry: Entry) -> Iterator[tuple[str, str, str]]:
-    """(updates, ours, published) of the published adaptation curve; our score is a dash where it was not recorded."""
-    for updates, point in enumerate(entry.adaptation):
+def adapted(line: Line) -> list[tuple[str, str, str]]:
+    """(updates, ours, published) after each number of updates that either has; a dash where one has none."""
+    row, theirs = line.row, line.reference.adaptation if line.reference is not None else ()
+    known = row.complete[0]["test"]["updates"] if row.complete else []
+    found = []
+    for updates in sorted({*known, *range(len(theirs))}):
         measured = row.after(updates)
         mine = f"{measured.mean:.2f} ± {measured.ci95:.2f}" if measured and measured.updates == updates else "–"
-        yield str(updates), mine, f"{point.value:.2f} ± {point.half_width:.2f}"
+        point = theirs[updates] if updates < len(theirs) else None
+        found.append((str(updates), mine, f"{point.value:.2f} ± {point.half_width:.2f}" if point else "–"))
+    return found
+
+
+def signed(value: float) -> str:
+    """ "+1.37" or "−0.50"."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def links(entry: Entry) -> Iterator[tuple[str, str]]:
+    """(name, address): of the paper, and of each repository on GitHub that the number was read in."""
+    if entry.url:
+        yield "paper", entry.url
+    for name, commit in re.findall(r"\b([\w-]+/[\w.-]+)@([0-9a-f]{7,40})\b", entry.source):
+        yield name, f"https://github.com/{name}/tree/{commit}"
 
 
 def duration(seconds: float) -> str:
-    """ "1 h 05 min", "12 min" or "34 s"."""
+    """ "3 days", "1 h 05 min", "12 min" or "34 s"."""
     minutes = round(seconds / 60)
+    if minutes >= 48 * 60:
+        return f"{minutes / 1440:.0f} days"
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min" if seconds >= 60 else f"{seconds:.0f} s"

@@ -6,11 +6,7 @@ from pathlib import Path
 
 from metabench.bench.leaderboard.board import assemble
 from metabench.bench.leaderboard.published import load
-from metabench.bench.leaderboard.verdict import OPEN
 from metabench.bench.places import published_in
-
-SETTLED = ("reproduced", "above")
-"""Verdicts after which another run shows nothing new, however much of the protocol is open."""
 
 
 def unsettled(results: Path) -> list[tuple[str, str]]:
@@ -22,7 +18,7 @@ def unsettled(results: Path) -> list[tuple[str, str]]:
     settled = {
         (line.reference.algorithm, line.reference.benchmark)
         for line in assemble(results).lines
-        if line.reference is not None and line.verdict.word.removesuffix(OPEN) in SETTLED
+        if line.reference is not None and line.settled
     }
     cells = [(entry.algorithm, entry.benchmark) for entry in load(published_in(results)) if entry.value is not None]
     return [cell for cell in dict.fromkeys(cells) if cell not in settled]

@@ -277,6 +277,7 @@ def entry(
         "interval": Interval(half_width, "none" if half_width is None else "ci95"),
         "verification": verification,
         "source": "a dream",
+        "url": "",
         "protocol": {**agreed, **(protocol or {})},
         "training": {"iterations": 60000},
         "notes": "",
