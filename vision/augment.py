@@ -2,6 +2,8 @@
 
     metaoptnet   Lee et al., CVPR 2019, §4.1: a random crop after padding by 8 pixels, brightness, contrast and
                  saturation scaled by up to ±40 %, a horizontal flip
+    simpleshot   Wang et al. 2019 and its program: a crop of any size, brought back to size, and a flip
+    closer-look  Chen et al., ICLR 2019, and its program: the same with MetaOptNet's jitter between
     strong       flip, rotation, shift, scale, shear, perspective, colour jitter, blur and erasing, each image by draws
                  of its own, by torchvision's transforms
 
@@ -10,7 +12,8 @@ All draws of an episode come from its index, so a resumed or sharded run sees th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -64,6 +67,8 @@ class Augment:
         return cropped
 
     def _jitter(self, x: Tensor, g: torch.Generator) -> Tensor:
+        if not self.jitter:
+            return x
         factors = 1 + self.jitter * (2 * torch.rand(3, len(x), 1, 1, 1, generator=g) - 1)
         brightness, contrast, saturation = factors.to(x.device).unbind()
         x = (x * brightness).clamp(0, 1)
@@ -71,6 +76,31 @@ class Augment:
         x = (mean + (x - mean) * contrast).clamp(0, 1)
         grey = x.mean(1, keepdim=True)
         return (grey + (x - grey) * saturation).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class ResizedCrop(Augment):
+    """A crop of 8 % to all of the area and of 3:4 to 4:3, brought back to size bilinearly; then jitter and flip.
+
+    As torchvision draws it: an area and the logarithm of a ratio, both uniform, up to ten times until the crop fits;
+    the whole image where none does. A crop is never larger than its image, so that nothing is padded.
+    """
+
+    padding: int = field(default=0, init=False)
+
+    def _crop(self, x: Tensor, g: torch.Generator) -> Tensor:
+        n = len(x)
+        area = 0.08 + 0.92 * torch.rand(10, n, generator=g)
+        ratio = torch.exp(math.log(4 / 3) * (2 * torch.rand(10, n, generator=g) - 1))
+        shares = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()])  # of width and height
+        fits = (shares <= 1).all(0)
+        first = fits.int().argmax(0)
+        share = shares[:, first, torch.arange(n)].where(fits.any(0), 1.0)
+        centre = (1 - share) * (2 * torch.rand(2, n, generator=g) - 1)  # of the image's own, −1 to 1
+        window = torch.zeros(n, 2, 3)
+        window[:, 0, 0], window[:, 1, 1], window[:, :, 2] = share[0], share[1], centre.T
+        grid = F.affine_grid(window.to(x), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 class Strong:
@@ -102,5 +132,11 @@ class Strong:
             return torch.stack([self.transform(image) for image in x.cpu()]).clamp(0, 1).to(x.device)
 
 
-AUGMENTATIONS: dict[str, Augmentation | None] = {"none": None, "metaoptnet": Augment(), "strong": Strong()}
+AUGMENTATIONS: dict[str, Augmentation | None] = {
+    "none": None,
+    "metaoptnet": Augment(),
+    "simpleshot": ResizedCrop(jitter=0.0),
+    "closer-look": ResizedCrop(),
+    "strong": Strong(),
+}
 """By the name that recipes and protocols have for them."""

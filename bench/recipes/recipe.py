@@ -166,9 +166,10 @@ class FewShotRecipe(Recipe):
     does to 1-bit pictures and so what MAML's and ProtoNet's code trains on."""
     lake_runs: bool = False
     """Test on Lake's 20 fixed runs instead of drawn episodes (Omniglot)."""
-    augment: Literal["none", "metaoptnet", "strong"] = "none"
-    """How training images are altered: not at all; as MetaOptNet's (crop, jitter, flip); or by all of these and
-    rotation, perspective, blur and erasing (`vision.augment`)."""
+    augment: Literal["none", "metaoptnet", "simpleshot", "closer-look", "strong"] = "none"
+    """How training images are altered: not at all; as MetaOptNet's (crop, jitter, flip); as SimpleShot's (crop of any
+    size, flip) or Baseline's (the same with jitter); or by all of these and rotation, perspective, blur and erasing
+    (`vision.augment`)."""
 
     backbone: str = "conv4"
     """Body: conv4 (halves by max-pooling), conv4-strided (by stride 2), mlp, resnet12, torchvision's resnet18, or a

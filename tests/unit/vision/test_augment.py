@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metabench.bench.recipes.recipe import FewShotRecipe
-from metabench.vision.augment import AUGMENTATIONS, Augment, Strong
+from metabench.vision.augment import AUGMENTATIONS, Augment, ResizedCrop, Strong
 
 STILL = {"padding": 0, "jitter": 0.0, "flip": False}
 
@@ -23,8 +23,9 @@ def test_nothing_to_do_does_nothing() -> None:
     torch.testing.assert_close(Augment(**STILL)(x, 0, 0, 0), x, atol=1e-6, rtol=0)  # type: ignore[arg-type]
 
 
-def test_the_draw_depends_on_seed_episode_and_part_alone() -> None:
-    x, augment = pictures(), Augment()
+@pytest.mark.parametrize("kind", [Augment, ResizedCrop])
+def test_the_draw_depends_on_seed_episode_and_part_alone(kind: type[Augment]) -> None:
+    x, augment = pictures(), kind()
     first = augment(x, 1, 2, 0)
     torch.manual_seed(5)
     assert torch.equal(augment(x, 1, 2, 0), first)
@@ -61,6 +62,35 @@ def test_a_crop_is_a_window_of_the_padded_image_and_all_offsets_occur() -> None:
     counts = torch.bincount((row - 1) * 5 + column - 1, minlength=25)
     assert counts.numel() == 25
     assert float((counts - 80).square().sum() / 80) < 51.2  # χ² with 24 degrees of freedom, p = 0.001
+
+
+def test_a_resized_crop_is_a_window_of_the_image_of_every_size_and_shape_that_is_drawn() -> None:
+    """Of a picture whose values are their own places, a window keeps the slopes: they are its width and height."""
+    n, size = 4000, 21
+    place = (torch.arange(size) + 0.5) / size
+    x = torch.stack([place.expand(size, size), place.unsqueeze(1).expand(size, size), torch.zeros(size, size)])
+    out = ResizedCrop(jitter=0.0, flip=False)(x.expand(n, -1, -1, -1), 0, 0, 0)
+    inner = out[:, :, 7:14, 7:14]  # away from the edges, where places beyond the outermost pixels' middles end
+    width = (inner[:, 0, 0, -1] - inner[:, 0, 0, 0]) / 6 * size
+    height = (inner[:, 1, -1, 0] - inner[:, 1, 0, 0]) / 6 * size
+    area, ratio = width * height, width / height
+    assert 0.075 < float(area.min()) < 0.1
+    assert 0.95 < float(area.max()) < 1.001
+    assert 0.74 < float(ratio.min()) < 0.76
+    assert 1.32 < float(ratio.max()) < 1.34
+    middle = out[:, :2, 10, 10]
+    for share, at in ((width, middle[:, 0]), (height, middle[:, 1])):
+        assert float((at - share / 2).min()) > -1e-3
+        assert float((at + share / 2).max()) < 1 + 1e-3
+        where = ((at - share / 2) / (1 - share))[share < 0.9]
+        assert abs(float(where.mean()) - 0.5) < 0.02
+
+
+def test_a_whole_image_is_taken_where_no_crop_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All draws at their largest: the whole area at 4:3, which is wider than the image."""
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.ones(shape))
+    x = pictures(3)
+    torch.testing.assert_close(ResizedCrop(jitter=0.0, flip=False)(x, 0, 0, 0), x, atol=1e-6, rtol=0)
 
 
 def test_jitter_is_brightness_then_contrast_then_saturation() -> None:
