@@ -28,7 +28,7 @@ from metabench.algorithms.network import BatchNorm, Moments, Params, current_pas
 from metabench.algorithms.ops.stateful import DROPOUTS, NORMS, refuse_stateful, watched
 
 EXAMPLES = 3
-"""In the batch that a module is tried out on."""
+"""Examples in the batch that a module is tried out on."""
 
 _FAST: ContextVar[Mapping[str, Tensor]] = ContextVar("parameters of the task at hand")
 

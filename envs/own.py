@@ -186,7 +186,7 @@ class OwnTasks:
 
     @property
     def text(self) -> str:
-        """Where they come from."""
+        """What the tasks come from."""
         return f"sample_tasks of {self.name}"
 
     def at(self, indices: Iterable[int], seed: int) -> Tasks:

@@ -139,4 +139,4 @@ AUGMENTATIONS: dict[str, Augmentation | None] = {
     "closer-look": ResizedCrop(),
     "strong": Strong(),
 }
-"""By the name that recipes and protocols have for them."""
+"""The augmentations, by the names that recipes and protocols have for them."""

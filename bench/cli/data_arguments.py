@@ -58,7 +58,7 @@ class Preview:
     out: Path = Path("preview.png")
     """File of the picture; the ending, such as .png, chooses the format."""
     split: Literal["train", "val", "test"] = "test"
-    """Whose classes."""
+    """Split whose classes are drawn."""
     scheme: str = ""
     """Split scheme; empty for the data set's first."""
     ways: int = 5

@@ -32,7 +32,7 @@ class WorldNames:
     """The names of one world."""
 
     title: str
-    """In a heading, e.g. "control"."""
+    """The world's name in a heading, e.g. "control"."""
     algorithms: list[str]
     benchmarks: list[str]
     flags: dict[str, Flags]

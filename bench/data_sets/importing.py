@@ -51,7 +51,7 @@ class Imported:
     """What an import did."""
 
     files: tuple[Path, ...]
-    """Where they are now."""
+    """The files in the data root."""
     images: int
     """Images read in them."""
     skipped: tuple[Path, ...]

@@ -27,7 +27,7 @@ from metabench.bench.terminal import say, table_console
 from metabench.bench.training.allocator import keep_freed_memory
 
 BASELINES = RESULTS / "baselines" / "check.json"
-"""Where new ones are written."""
+"""The file that new baselines are written to."""
 SLOWER = 0.2
 """Margin of a speed: a slow-down of 30 % is to be caught, and the same code's ratio to the yardstick has been seen to
 drift by a tenth from one hour to another."""

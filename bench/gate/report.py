@@ -45,7 +45,7 @@ def headline(findings: Sequence[Finding]) -> str:
 
 
 def table(findings: Sequence[Finding]) -> Table:
-    """For a terminal."""
+    """The findings as a table for a terminal."""
     shown = Table(title=headline(findings), title_justify="left")
     for column in ("row", "baseline", "now", "verdict", "evidence"):
         shown.add_column(column, overflow="fold")
@@ -89,7 +89,7 @@ def _xml(text: str) -> str:
 
 
 def markdown(findings: Sequence[Finding]) -> str:
-    """For the summary page of a CI run: what is not good first."""
+    """The findings for the summary page of a CI run: what is not good first."""
     bad = [f for f in findings if STYLES[f.verdict] != "green"]
     lines = [f"### metabench check: {headline(findings)}", ""]
     for title, some in (("", bad), ("all rows", findings)):

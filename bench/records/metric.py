@@ -11,7 +11,7 @@ class Metric(NamedTuple):
     name: str
     scale: float
     unit: str
-    """After a number: "%", or empty for a return."""
+    """What stands after a number: "%", or nothing after a return."""
 
     def shown(self, mean: float, ci95: float, digits: int = 2) -> str:
         """ "98.52 ± 0.21" of a mean and half-width in a record's unit."""

@@ -53,7 +53,7 @@ class Row:
     """The records of one algorithm, benchmark, recipe and protocol: they differ in the seed alone."""
 
     records: tuple[Mapping[str, Any], ...]
-    """By seed."""
+    """The records, by seed."""
 
     @property
     def first(self) -> Mapping[str, Any]:

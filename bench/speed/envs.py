@@ -30,7 +30,7 @@ ENVS_WORKLOADS: dict[str, EnvsWorkload] = {
     "iteration": Iteration(1.0),
     "iteration-short": Iteration(SHORT["curvature"]),
 }
-"""By name. An iteration takes curvature from all transitions, or from a tenth: the short schedule."""
+"""The workloads, by name. An iteration takes curvature from all transitions, or from a tenth: the short schedule."""
 
 
 def run_envs(chosen: Mapping[str, EnvsWorkload], workers: Workers, rounds: int, console: Console) -> dict[str, Any]:

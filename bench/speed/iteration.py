@@ -54,7 +54,7 @@ class Iteration:
 
     @property
     def peer(self) -> str:
-        """As a table names it."""
+        """The name of what it stands beside, in a table."""
         return f"the simulation in it; curvature {self.curvature:g}"
 
     def row(self, workers: Workers, rounds: int, **fields: Any) -> dict[str, Any]:

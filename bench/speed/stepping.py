@@ -199,7 +199,7 @@ class BesideGymnasium:
 
     @property
     def peer(self) -> str:
-        """As a table names it."""
+        """The name of what it stands beside, in a table."""
         return f"gymnasium.make_vec, {self.mode}"
 
     def row(self, workers: Workers, rounds: int, steps: int = STEPS) -> dict[str, Any]:

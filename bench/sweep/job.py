@@ -53,7 +53,7 @@ class Standing(NamedTuple):
 
     word: Word
     iteration: int = 0
-    """As of the last checkpoint."""
+    """The iteration of the last checkpoint."""
     score: str = ""
     """The last validation, or the test of a complete run, in the shown unit."""
     reason: str = ""
