@@ -1,4 +1,4 @@
-"""What `list`, `sweep`, `render` and `quickstart` take; importing it takes no torch, so that help is there at once."""
+"""What `list`, `sweep`, `evaluate`, `render` and `quickstart` take, without torch: their help is there at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from metabench.bench.recipes.change import Retest
 from metabench.bench.training.options import Machine
 
 
@@ -50,6 +51,18 @@ class SweepCommand:
             raise RecipeError(f"--jobs is {self.jobs} and --hours {self.hours:g}; both must be at least 0")
         if not self.seeds:
             raise RecipeError("--seeds names none; give --seeds 0, for example")
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """Test a trained run's best learner again, under its own or another protocol."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, or what `metabench export` made of one."""
+    change: Annotated[Retest, tyro.conf.arg(name="")] = field(default_factory=Retest)
+    publish: bool = False
+    """File the record under results/records/."""
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = field(default_factory=Machine)
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,12 @@ def parse_sweep(arguments: Sequence[str]) -> tuple[list[str], SweepCommand, list
     flags = arguments[count:]
     command, others = tyro.cli(SweepCommand, args=flags, prog="metabench sweep", return_unknown_args=True)
     return list(arguments[:count]), command, others
+
+
+def parse_evaluate(arguments: Sequence[str]) -> EvaluateCommand:
+    """The command that the words after `evaluate` say; SystemExit after --help or for what cannot be read."""
+    prefixless = (tyro.conf.OmitArgPrefixes,)
+    return tyro.cli(EvaluateCommand, args=arguments, prog="metabench evaluate", config=prefixless)
 
 
 def parse_render(arguments: Sequence[str]) -> RenderCommand:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from metabench.algorithms.references import is_reference
 from metabench.bench import stopping
+from metabench.bench.cli.arguments import parse_evaluate
 from metabench.bench.cli.run_usage import usage
 from metabench.bench.recipes.recipe import Recipe, RecipeError
 from metabench.bench.records.metric import METRICS
@@ -25,7 +26,7 @@ from metabench.bench.training.options import Machine, Options
 from metabench.bench.training.run import RECORDS, execute, from_weights, retest
 from metabench.bench.training.trained import trained_in
 from metabench.bench.training.trainer import Stopped
-from metabench.bench.worlds import Retest, resolve
+from metabench.bench.worlds import resolve
 from metabench.bench.worlds.naming import labelled
 from metabench.bench.worlds.retest import retested
 
@@ -155,23 +156,6 @@ def report(record: dict[str, Any], console: Console) -> None:
     for k, mean, ci95 in zip(test["updates"], test["mean"], test["ci95"], strict=True):
         table.add_row(str(k), metric.shown(mean, ci95))
     console.print(table)
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateCommand:
-    """Test a trained run's best learner again, under its own or another protocol."""
-
-    folder: tyro.conf.Positional[Path]
-    """Run folder, or what `metabench export` made of one."""
-    change: Annotated[Retest, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Retest)
-    publish: bool = False
-    """File the record under results/records/."""
-    machine: Annotated[Machine, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Machine)
-
-
-def parse_evaluate(arguments: list[str]) -> EvaluateCommand:
-    """The run folder, and what the test changes."""
-    return tyro.cli(EvaluateCommand, args=arguments, prog="metabench evaluate", config=(tyro.conf.OmitArgPrefixes,))
 
 
 def evaluate(arguments: list[str]) -> int:

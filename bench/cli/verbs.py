@@ -67,7 +67,7 @@ VERBS = {
         ),
         Verb(
             "evaluate", "RUN_FOLDER [...]", "test a trained run again, or under another protocol",
-            f"{_CLI}.run:evaluate", f"{_CLI}.run:parse_evaluate",
+            f"{_CLI}.run:evaluate", f"{_CLI}.arguments:parse_evaluate",
         ),
         Verb(
             "predict", "RUN_FOLDER [...]", "what pictures of yours show, after a few labelled ones",

@@ -7,11 +7,12 @@ from typing import Any
 
 from metabench.algorithms import LEARNERS, Workers
 from metabench.bench.distributed import Processes
+from metabench.bench.recipes.change import Retest
 from metabench.bench.recipes.recipe import Recipe, RecipeError, unknown
 from metabench.bench.worlds.built import Built
 from metabench.bench.worlds.control import CONTROL
 from metabench.bench.worlds.few_shot import FEW_SHOT
-from metabench.bench.worlds.world import Place, Retest, World
+from metabench.bench.worlds.world import Place, World
 
 __all__ = ["WORLDS", "Place", "Retest", "World", "build", "learner_of", "resolve", "world_of", "world_of_benchmark"]
 

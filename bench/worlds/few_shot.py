@@ -1,5 +1,4 @@
 """Few-shot images as a `World`."""
-# ruff: noqa: D102 - the base class documents what is overridden here
 
 from __future__ import annotations
 
@@ -7,13 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from metabench.bench.recipes import few_shot as recipes
+from metabench.bench.recipes.change import Retest
 from metabench.bench.recipes.recipe import FewShotRecipe, Fields, RecipeError, unknown
 from metabench.bench.recipes.variants import FEW_SHOT as VARIANTS
 from metabench.bench.records.metric import ACCURACY
 from metabench.bench.worlds.built import Built
 from metabench.bench.worlds.few_shot_build import build, source_of
 from metabench.bench.worlds.few_shot_cost import cost_rows, seconds
-from metabench.bench.worlds.world import Place, Retest, World
+from metabench.bench.worlds.world import Place, World
 from metabench.vision import DATASETS
 from metabench.vision.data.form import Form, form_of
 
@@ -32,20 +32,25 @@ class FewShotWorld(World[FewShotRecipe]):
 
     @property
     def benchmarks(self) -> Sequence[str]:
+        """The usual numbers of ways and shots of every data set."""
         return recipes.benchmark_names()
 
     def has(self, benchmark: str) -> bool:
+        """Whether the name is a data set's with any number of ways and shots."""
         return recipes.is_benchmark(benchmark)
 
     def resolve(self, algorithm: str, benchmark: str, schedule: str) -> FewShotRecipe:
+        """The recipe that `bench.recipes.few_shot` puts together."""
         return recipes.few_shot(algorithm, benchmark, schedule)
 
     def registered(self, recipe: FewShotRecipe) -> None:
+        """Raise RecipeError where the learner or the data set is no longer registered."""
         super().registered(recipe)
         if recipe.dataset not in DATASETS:
             raise RecipeError(unknown("data set", recipe.dataset, DATASETS))
 
     def flags(self, recipe: FewShotRecipe, plain: FewShotRecipe) -> None:
+        """Raise RecipeError for another head with the penalty of the first, which means something else to it."""
         head, penalty = (getattr(recipe, name, None) for name in ("head", "penalty"))
         if head != getattr(plain, "head", None) and penalty == getattr(plain, "penalty", None):
             raise RecipeError(
@@ -54,6 +59,7 @@ class FewShotWorld(World[FewShotRecipe]):
             )
 
     def retested(self, recipe: FewShotRecipe, change: Retest) -> FewShotRecipe:
+        """The recipe with other ways and shots, and the queries that this benchmark has."""
         if change.environment:
             raise RecipeError(
                 f"{recipe.name}: --environment is of control; few-shot images take --ways, --shots and --queries"
@@ -71,10 +77,12 @@ class FewShotWorld(World[FewShotRecipe]):
         return dataclasses.replace(recipe, benchmark=benchmark, ways=ways, shots=shots, queries=queries)
 
     def form(self, recipe: FewShotRecipe) -> Form:
+        """Size, channels and strokes of the images of the recipe's data set."""
         self.registered(recipe)
         return form_of(source_of(recipe))
 
     def quick(self, plain: FewShotRecipe, iterations: int) -> Fields:
+        """Fewer validation and test episodes, and two tasks a step at least."""
         # The single task of ProtoNet and MetaOptNet would leave a core idle.
         return {
             "meta_batch": max(plain.meta_batch, 2),
@@ -84,12 +92,15 @@ class FewShotWorld(World[FewShotRecipe]):
         }
 
     def build(self, recipe: FewShotRecipe, seed: int, place: Place) -> Built:
+        """Load the data set, initialise body and head, and set up the outer optimiser."""
         return build(recipe, seed, place)
 
     def cost(self, recipe: FewShotRecipe, place: Place) -> list[tuple[str, str]]:
+        """Data, arithmetic, memory and time of the recipe."""
         return cost_rows(recipe, place)
 
     def seconds(self, recipe: FewShotRecipe, place: Place) -> float:
+        """About how long a run takes, by a few timed episodes."""
         return seconds(recipe, place)
 
 

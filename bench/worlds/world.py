@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from metabench.algorithms import LEARNERS, Workers
 from metabench.bench.distributed import Processes
+from metabench.bench.recipes.change import Retest
 from metabench.bench.recipes.recipe import Fields, Recipe, RecipeError, unknown
 from metabench.bench.records.metric import Metric
 from metabench.bench.worlds.built import Built
@@ -37,27 +38,6 @@ class Place:
     """What images are brought to: the form that a learner of another data set reads; None for the data set's own."""
     classes: int = 0
     """Of the learned head of a classifier that was trained on another data set."""
-
-
-@dataclass(frozen=True)
-class Retest:
-    """What `evaluate` changes of a trained run's protocol."""
-
-    benchmark: str = ""
-    """Few-shot images: test on another data set's episodes, e.g. quick-draw-5w1s, its images brought to the size and
-    channels of the learner's; the recipe's if not given."""
-    ways: int = 0
-    """Classes of a test episode; 0 for the recipe's."""
-    shots: int = 0
-    """Support images a class; 0 for the recipe's."""
-    queries: int = 0
-    """Query images a class; 0 for the recipe's, and with other ways or shots for what that benchmark has."""
-    environment: str = ""
-    """Control: test in this variant, whose policy sees and does the same; the recipe's if not given."""
-    tasks: int = 0
-    """Test episodes; 0 for the recipe's."""
-    steps: int = -1
-    """Updates on a support; -1 for the recipe's."""
 
 
 R = TypeVar("R", bound=Recipe)

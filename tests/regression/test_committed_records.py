@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from metabench.bench.cli.run import parse_evaluate, parse_run
+from metabench.bench.cli.arguments import parse_evaluate
+from metabench.bench.cli.run import parse_run
 from metabench.bench.worlds.command import FOLDER, command
 from metabench.bench.worlds.naming import labelled
 from metabench.bench.worlds.retest import retested

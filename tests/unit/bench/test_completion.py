@@ -19,12 +19,10 @@ from metabench.bench.cli.run import parse_run
 from metabench.bench.cli.verbs import VERBS, usage
 from metabench.bench.training.options import Machine, Options
 
-LIGHT = [name for name in VERBS if name != "evaluate"]
-
 
 def test_no_help_waits_for_torch(tmp_path: Path) -> None:
     """In a process of its own, without any names kept: every verb, and what stands below `data` and `bench`."""
-    lines = [[name] for name in LIGHT] + [["data", below] for below in data_arguments.VERBS] + [["bench", "envs"]]
+    lines = [[name] for name in VERBS] + [["data", below] for below in data_arguments.VERBS] + [["bench", "envs"]]
     code = (
         "import sys\n"
         "from metabench.bench.cli.main import main\n"
@@ -48,7 +46,7 @@ def test_the_usage_is_the_table() -> None:
     assert max(map(len, lines)) <= 120
 
 
-@pytest.mark.parametrize("verb", [name for name in LIGHT if name not in ("run", "data", "bench", "completion")])
+@pytest.mark.parametrize("verb", [name for name in VERBS if name not in ("run", "data", "bench", "completion")])
 def test_flags_are_those_that_the_help_shows(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     [command] = VERBS[verb].commands()
     with pytest.raises(SystemExit):

@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from metabench.bench.cli.run import parse_evaluate, parse_run
+from metabench.bench.cli.arguments import parse_evaluate
+from metabench.bench.cli.run import parse_run
 from metabench.bench.recipes import control, few_shot
 from metabench.bench.recipes.recipe import RecipeError
 from metabench.bench.worlds import Retest, resolve
