@@ -38,9 +38,14 @@ _metabench() {{
 }}
 compdef _metabench metabench""",
     "fish": f"""function __metabench_words
-    metabench completion {ASK} (commandline -opc)[2..] (commandline -ct) 2>/dev/null
+    set -l found (metabench completion {ASK} (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+    if test -n "$found"
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c metabench -a '(__metabench_words)'""",
+complete -c metabench -f -a '(__metabench_words)'""",
 }
 """Shell -> what it is to read. Where nothing fits, file names do."""
 
