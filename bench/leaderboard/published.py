@@ -241,6 +241,9 @@ def _protocol(raw: Any, metric: str, benchmark: str) -> Mapping[str, Any]:
     expected = FIELDS[metric]
     if not isinstance(raw, dict):
         raise _Wrong("protocol", f"is {_kind(raw)}, expected fields")
+    for field in ELSEWHERE.keys() & raw.keys():
+        if not isinstance(raw[field], str):
+            raise _Wrong(f"protocol.{field}", f"is {raw[field]!r}, expected str")
     for field in (*(name for name in raw if name not in ELSEWHERE), *expected):
         if field not in expected:
             raise _Wrong(f"protocol.{field}", f"is no field of a protocol; they are {', '.join(expected)}")

@@ -88,6 +88,7 @@ def test_answers_are_those_of_the_evaluation_on_the_same_episode(runs, episode, 
     found = predicted(capsys, runs / name, "--support", folder / "support", "--query", folder / "query")
     rows = [[q["probabilities"][f"class{k}"] for k in range(WAYS)] for q in found["queries"]]
     assert torch.allclose(torch.tensor(rows), expected, atol=1e-6)
+    assert expected.std() > 1e-5, "they differ by more than that from one another"
     assert [q["query"] for q in found["queries"][:2]] == ["class0/00.png", "class0/01.png"]
     assert [q["label"] for q in found["queries"]] == [f"class{k}" for k in expected.argmax(1).tolist()]
     assert [q["true"] for q in found["queries"]] == [f"class{k}" for k in query.y[0].tolist()]

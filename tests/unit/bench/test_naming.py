@@ -96,6 +96,45 @@ TESTS = [
     ("maml", "omniglot-5w1s", {"tasks": 50, "steps": 0}, {"test_tasks": 50, "test_steps": 0, "schedule": "custom"}),
     ("maml", "omniglot-5w1s", {"tasks": 600, "steps": 3, "queries": 1, "ways": 5}, {"schedule": "paper"}),
     ("maml", "cheetah-dir-2019", {"environment": "cheetah-dir-maml"}, {"benchmark": "cheetah-dir-maml"}),
+    (
+        "maml",
+        "glyphs-5w1s",
+        {"benchmark": "omniglot-5w1s"},
+        {
+            "benchmark": "glyphs-to-omniglot-5w1s",
+            "dataset": "omniglot",
+            "trained_on": "glyphs",
+            "split": "random",
+            "rotations": ("val", "test"),
+            "resample": "nearest",
+            "queries": 1,
+            "schedule": "paper",
+            "inner_lr": 0.4,
+        },
+    ),
+    (
+        "protonet",
+        "omniglot-5w1s",
+        {"benchmark": "quick-draw-5w1s", "shots": 5, "queries": 3, "tasks": 9},
+        {
+            "benchmark": "omniglot-to-quick-draw-5w5s",
+            "shots": 5,
+            "queries": 3,
+            "trained_on": "omniglot",
+            "rotations": ("train",),
+            "resample": "lanczos",
+            "train_ways": 60,
+            "test_tasks": 9,
+            "schedule": "custom",
+        },
+    ),
+    (
+        "protonet",
+        "glyphs-5w1s",
+        {"benchmark": "omniglot-lake-20w1s"},
+        {"benchmark": "glyphs-to-omniglot-lake-20w1s", "lake_runs": True, "tests": 20},
+    ),
+    ("protonet", "omniglot-5w1s", {"benchmark": "omniglot-20w1s"}, {"benchmark": "omniglot-20w1s", "trained_on": ""}),
     ("maml", "cheetah-dir", {"steps": 2, "tasks": 4}, {"test_steps": 2, "test_tasks": 4, "schedule": "custom"}),
 ]
 
@@ -122,6 +161,13 @@ def test_the_queries_of_a_run_stay_its_own_where_ways_and_shots_do():
         ("omniglot-5w1s", {"queries": -1}, "--queries is -1; it must be positive, or 0 for the recipe's"),
         ("omniglot-5w1s", {"environment": "cheetah-vel"}, "--environment is of control; few-shot images take --ways"),
         ("omniglot-lake-20w1s", {"ways": 5}, "Lake's runs are of Omniglot with 20 ways and 1 shot"),
+        (
+            "omniglot-5w1s",
+            {"benchmark": "omniglot-within-5w1s"},
+            r"splits omniglot otherwise \(within-alphabet, not random\), so that test classes may have been trained on",
+        ),
+        ("glyphs-5w1s", {"benchmark": "glyfs-5w1s"}, "no benchmark 'glyfs-5w1s'; did you mean 'glyphs-5w1s'"),
+        ("cheetah-vel", {"benchmark": "ant-dir"}, "--benchmark is of few-shot images; control takes --environment"),
         ("cheetah-vel", {"queries": 5}, "--ways, --shots and --queries are of few-shot images"),
         (
             "cheetah-vel",
@@ -145,6 +191,23 @@ def test_an_evaluated_record_is_made_again_by_two_commands():
         "metabench run protonet omniglot-5w1s --seed 0 --threads 1 --out RUN && "
         "metabench evaluate RUN --ways 20 --tasks 50 --threads 1"
     )
+
+
+def test_a_record_of_two_data_sets_is_made_again_by_two_commands():
+    trained = resolve("protonet", "glyphs-5w1s")
+    tested = retested(trained, Retest(benchmark="omniglot-5w1s", tasks=50))
+    made = record("protonet", "omniglot-5w1s") | {"recipe": jsonable(tested), "trained_recipe": jsonable(trained)}
+    assert called(made) == "trained as glyphs-5w1s paper"
+    assert command(made) == (
+        "metabench run protonet glyphs-5w1s --seed 0 --threads 1 --out RUN && "
+        "metabench evaluate RUN --tasks 50 --benchmark omniglot-5w1s --threads 1"
+    )
+
+
+def test_no_flags_give_a_recipe_that_starts_from_weights_and_what_was_typed_is_shown():
+    made = record(weights="0" * 64)
+    assert made["recipe_digest"] != record()["recipe_digest"]
+    assert command(made) == "python -m bench run maml omniglot-5w1s --seed 0 --publish"
 
 
 def jsonable(recipe):

@@ -236,6 +236,7 @@ def protocol(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (put(interval={"half_width": 1, "kind": "ci95", "seeds": 3}), "entry one: interval.seeds: is 3"),
         (put(value=None), "entry one: interval.half_width: is given without a value"),
         (put(protocol="as usual"), "entry one: protocol: is str, expected fields"),
+        (protocol(trained_on=5), "entry one: protocol.trained_on: is 5, expected str"),
         (protocol(horizon=100), "entry one: protocol.horizon: is no field of a protocol"),
         (protocol(ways=20), "entry one: protocol.ways: is 20, but the benchmark is omniglot-5w1s"),
         (protocol(shots=UNSTATED), "entry one: protocol.shots: is 'unstated', but the benchmark"),

@@ -403,3 +403,17 @@ def test_what_was_trained_on_another_task_is_not_comparable() -> None:
     mine = row(control_record(protocol={"trained_in": "cheetah-vel"}))
     found = verdict(mine, returns(160.0, 10.0), [UNTRAINED])
     assert (found.word, found.reason) == ("not comparable", "published with trained in the same, here cheetah-vel")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("trained_on", "glyphs", "trained on the same, here glyphs"),
+        ("initial_weights", "0a1b", "initial weights drawn, here 0a1b"),
+    ],
+)
+def test_what_comes_from_elsewhere_is_comparable_with_the_like_alone(field: str, value: str, told: str) -> None:
+    mine = row(record(protocol={field: value}))
+    assert verdict(mine, entry()).reason == f"published with {told}"
+    assert verdict(mine, entry(protocol={field: value})).word != "not comparable"
+    assert verdict(row(), entry(protocol={field: value})).word == "not comparable"
