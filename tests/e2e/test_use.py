@@ -42,9 +42,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Finished runs: ProtoNet, MetaOptNet and, with a head of five ways, MAML."""
+    """Finished runs: ProtoNet, MetaOptNet, MAML with a head of five ways, and classifiers of all training classes."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, flags in (("protonet", ["--train-ways", "6"]), ("metaoptnet", []), ("maml", ["--meta-batch", "2"])):
+    for name, flags in (
+        ("protonet", ["--train-ways", "6"]),
+        ("metaoptnet", []),
+        ("maml", ["--meta-batch", "2"]),
+        ("simpleshot", []),
+        ("baseline-pp", ["--fit-epochs", "2"]),
+    ):
         assert main(["run", name, "glyphs-5w1s", *TINY, *flags, "--out", str(folder / name)]) == 0
     return folder
 
@@ -75,11 +81,11 @@ def predicted(capsys: pytest.CaptureFixture[str], *argv: object) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("name", ["protonet", "metaoptnet", "maml"])
+@pytest.mark.parametrize("name", ["protonet", "metaoptnet", "maml", "simpleshot"])
 def test_answers_are_those_of_the_evaluation_on_the_same_episode(runs, episode, name, capsys):
     folder, support, query = episode
     trained = trained_in(runs / name)
-    learner = make_learner(trained.recipe, 0, 1, 28).eval()
+    learner = make_learner(trained.recipe, 0, 1, 28, trained.classes).eval()
     learner.load_state_dict(trained.weights)
     fast = learner.begin()
     for _ in range(trained.recipe.test_steps):
@@ -142,7 +148,7 @@ def test_any_number_of_classes_and_of_shots_where_the_head_is_made_from_them(run
         shutil.rmtree(tmp_path / "few" / f"class{k}")
     next((tmp_path / "few" / "class1").iterdir()).unlink()
     argv = ["--support", tmp_path / "few", "--query", folder / "query"]
-    for name in ("protonet", "metaoptnet"):
+    for name in ("protonet", "metaoptnet", "baseline-pp"):
         found = predicted(capsys, runs / name, *argv)
         assert found["classes"] == {"class0": 2, "class1": 1, "class2": 2}
         assert all(sum(q["probabilities"].values()) == pytest.approx(1, abs=1e-6) for q in found["queries"])
@@ -372,6 +378,13 @@ def test_a_learner_is_tested_on_another_data_set(runs, pictures, tmp_path, capsy
     page = (tmp_path / "results" / "leaderboard.md").read_text()
     assert "| protonet | glyphs-to-bars-3w2s |" in page
     assert "**no published number**" in page
+
+
+def test_a_classifier_keeps_its_head_of_the_training_classes(runs, pictures, capsys):
+    for name in ("simpleshot", "baseline-pp"):
+        argv = ["evaluate", str(runs / name), "--threads", "1", "--benchmark", "bars-3w1s", "--queries", "4"]
+        assert main(argv) == 0
+        assert f"{name} glyphs-to-bars-3w1s" in capsys.readouterr().out
 
 
 def test_an_export_is_tested_where_the_data_of_its_training_are_not_known(exported, pictures, monkeypatch, capsys):
