@@ -35,6 +35,8 @@ IMAGES: Mapping[str, Any] = {
     "meta_batch": 4, "iterations": 30, "val_every": 30, "val_tasks": 10, "test_tasks": 100, "test_steps": 2
 }  # fmt: skip
 """Changes that make an image recipe a matter of seconds."""
+BATCHES: Mapping[str, Any] = {**IMAGES, "test_steps": 1}
+"""The same for a recipe whose training is on batches, and whose head a second update would only make again."""
 CONTROL: Mapping[str, Any] = {
     "meta_batch": 10, "rollouts": 10, "iterations": 10, "val_every": 10, "val_tasks": 2, "test_tasks": 40,
     "test_steps": 1, "curvature": 0.25, "hidden": (64, 64), "activation": "tanh",
@@ -76,6 +78,9 @@ WORK: tuple[Work, ...] = (
     Work("meta-sgd", "navigation", CONTROL, ("trace", "score"), margin=5.0),
     Work("protonet", "navigation", CONTROL, ("trace", "score"), margin=5.0),
     Work("metaoptnet", "navigation", CONTROL, ("trace", "score"), margin=5.0),
+    Work("baseline", "glyphs-5w1s", BATCHES, ("trace",)),
+    Work("baseline-pp", "glyphs-5w1s", BATCHES, ("trace",)),
+    Work("simpleshot", "glyphs-5w1s", BATCHES, ("trace",)),
     Work("maml-fo", "glyphs-5w1s", IMAGES, ("trace",)),
     Work("maml-noconv", "glyphs-5w1s", IMAGES, ("trace",)),
     Work("metaoptnet-rr", "glyphs-5w1s", IMAGES, ("trace",)),
