@@ -77,10 +77,12 @@ class PerceptronJacobian:
 
     @torch.no_grad()
     def __init__(self, learner: Learner, supports: Sequence[Batch], x: Tensor) -> None:
-        self.names = _names(learner.network)
         self.learned_rates = isinstance(learner, MetaSGD)
-        rates = learner.rates if isinstance(learner, MetaSGD) else [learner.settings.inner_lr] * len(self.names)  # type: ignore[attr-defined]
-        self.rates: dict[str, Tensor | float] = dict(zip(self.names, rates, strict=True))
+        self.rates: Sequence[Tensor | float]
+        if isinstance(learner, MetaSGD):
+            self.rates = _blocks([rate.unsqueeze(0) for rate in learner.rates])
+        else:
+            self.rates = [learner.settings.inner_lr] * (len(_layers(learner.network)) + 1)  # type: ignore[attr-defined]
         *before, adapted = trajectory(learner, supports)
         self.updates = [UpdatePass(learner, fast, s) for fast, s in zip(before, supports, strict=True)]
         self.query = Pass(learner.network, adapted, x)
@@ -90,13 +92,14 @@ class PerceptronJacobian:
     @torch.no_grad()
     def push(self, along: Sequence[Tensor]) -> Tensor:
         """J · along, one tensor for each that is learned: (T, N, 2A)."""
-        moved = {name: t.unsqueeze(0) for name, t in zip(self.names, along, strict=False)}
-        rates = dict(zip(self.names, along[len(self.names) :], strict=False))
+        count = len(along) // 2 if self.learned_rates else len(along)
+        moved = _blocks([t.unsqueeze(0) for t in along[:count]])
+        rates = _blocks([t.unsqueeze(0) for t in along[count:]])
         for update in self.updates:
             turned = update.hessian(moved)
-            moved = {name: t - self.rates[name] * turned[name] for name, t in moved.items()}
-            for name, rate in rates.items():
-                moved[name] -= rate * update.gradient[name]
+            moved = [t - rate * h for t, rate, h in zip(moved, self.rates, turned, strict=True)]
+            for t, rate, g in zip(moved, rates, update.gradient, strict=False):
+                t -= rate * g
         _, means = self.query.push(moved)
         std = self.query.log_std_change(moved)
         return torch.cat([means, std.expand_as(means)], 1).mT
@@ -105,14 +108,30 @@ class PerceptronJacobian:
     def pull(self, along: Tensor) -> list[Tensor]:
         """Jᵀ · along, (T, N, 2A), summed over tasks: one tensor for each that is learned."""
         means, std = along.mT.contiguous().chunk(2, 1)
-        moved = self.query.pull(means) | {LOG_STD: self.query.gate * std.sum(-1)}
-        rates = {name: torch.zeros_like(moved[name][0]) for name in self.names if self.learned_rates}
+        moved = [*self.query.pull(means), self.query.gate * std.sum(-1)]
+        rates = [torch.zeros_like(t) for t in moved] if self.learned_rates else []
         for update in reversed(self.updates):
-            for name in rates:
-                rates[name] -= (update.gradient[name] * moved[name]).sum(0)
-            turned = update.hessian({name: self.rates[name] * t for name, t in moved.items()})
-            moved = {name: t - turned[name] for name, t in moved.items()}
-        return [*(moved[name].sum(0) for name in self.names), *rates.values()]
+            for rate, t, g in zip(rates, moved, update.gradient, strict=False):
+                rate -= g * t
+            turned = update.hessian([rate * t for rate, t in zip(self.rates, moved, strict=True)])
+            moved = [t - h for t, h in zip(moved, turned, strict=True)]
+        return [*_parameters([t.sum(0) for t in moved]), *_parameters([t.sum(0) for t in rates])]
+
+
+Blocks = list[Tensor]
+"""What has the shape of φ: for each layer its weights and, as a last column, its biases (T or 1, D, D' + 1), D' its
+inputs; then the log-stds (T or 1, A)."""
+
+
+def _blocks(parameters: Sequence[Tensor]) -> Blocks:
+    """From one (T or 1, *shape) for each parameter, in their order; nothing from nothing."""
+    pairs = zip(parameters[:-1:2], parameters[1:-1:2], strict=True)
+    return [*(torch.cat([w, b.unsqueeze(-1)], -1) for w, b in pairs), *parameters[-1:]]
+
+
+def _parameters(blocks: Sequence[Tensor]) -> list[Tensor]:
+    """Undo of `_blocks`."""
+    return [*(part for t in blocks[:-1] for part in (t[..., :-1], t[..., -1])), *blocks[-1:]]
 
 
 class Pass:
@@ -125,51 +144,48 @@ class Pass:
     """
 
     def __init__(self, network: Network, fast: Params, x: Tensor) -> None:
-        law, self.tasks = network.likelihood, len(x)
+        law, kind, self.tasks = network.likelihood, str(network.body.activation), len(x)
         assert isinstance(law, Gaussian)
-        self.layers = _layers(network)
-        self.weights = [self._each(fast[f"{layer}.weight"]) for layer in self.layers]
-        self.gate = (fast[LOG_STD] >= law.least).to(x.dtype)
+        *layers, log_std = _blocks([fast[name] for name in _names(network)])
+        self.weights = [self._each(t)[..., :-1] for t in layers]
+        self.gate = (log_std >= law.least).to(x.dtype)
         """0 where the log-std is at its floor and so does not move, (T or 1, A)."""
-        self.inputs = [x.mT.contiguous()]
-        """Of each layer, (T, D, N)."""
+        self.inputs = [_with_ones(x.mT)]
+        """Of each layer, and a row of ones for its biases, (T, D' + 1, N)."""
         self.slopes: list[Tensor] = []
         """Of each hidden layer's activation, (T, D, N)."""
-        for layer, weight in zip(self.layers, self.weights, strict=True):
-            out = torch.baddbmm(self._each(fast[f"{layer}.bias"]).unsqueeze(-1), weight, self.inputs[-1])
-            if layer != self.layers[-1]:
-                kind = str(network.body.activation)
-                self.inputs.append(torch.relu_(out) if kind == "relu" else torch.tanh_(out))
-                self.slopes.append(SLOPES[kind](self.inputs[-1]))
-        self.outputs = law.parametrise(scoped(fast, "likelihood."), out.mT.contiguous())
+        for layer in layers[:-1]:
+            out = torch.bmm(self._each(layer), self.inputs[-1])
+            out = torch.relu_(out) if kind == "relu" else torch.tanh_(out)
+            self.inputs.append(_with_ones(out))
+            self.slopes.append(SLOPES[kind](out))
+        means = torch.bmm(self._each(layers[-1]), self.inputs[-1])
+        self.outputs = law.parametrise(scoped(fast, "likelihood."), means.mT.contiguous())
 
     def _each(self, t: Tensor) -> Tensor:
         return t.expand(self.tasks, *t.shape[1:])
 
-    def push(self, along: Params) -> tuple[list[Tensor], Tensor]:
+    def push(self, along: Blocks) -> tuple[list[Tensor], Tensor]:
         """Tangents of the hidden layers' outputs, (T, D, N) each, and of the means, (T, A, N)."""
         hidden: list[Tensor] = []
-        for i, layer in enumerate(self.layers):
-            bias, weight = (self._each(along[f"{layer}.{kind}"]) for kind in ("bias", "weight"))
-            out = torch.baddbmm(bias.unsqueeze(-1), weight, self.inputs[i])
+        for i, weight in enumerate(self.weights):
+            out = torch.bmm(self._each(along[i]), self.inputs[i])
             if i:
-                out.baddbmm_(self.weights[i], hidden[-1])
+                out.baddbmm_(weight, hidden[-1])
             if i < len(self.slopes):
                 hidden.append(out.mul_(self.slopes[i]))
         return hidden, out
 
-    def log_std_change(self, along: Params) -> Tensor:
+    def log_std_change(self, along: Blocks) -> Tensor:
         """Tangent of the log-stds, (T or 1, A, 1)."""
-        return (self.gate * along[LOG_STD]).unsqueeze(-1)
+        return (self.gate * along[-1]).unsqueeze(-1)
 
-    def pull(self, means: Tensor) -> Params:
-        """Cotangents of weights and biases, (T, *shape), from those of the means (T, A, N)."""
-        found, out = {}, means
-        for i in reversed(range(len(self.layers))):
-            found[f"{self.layers[i]}.weight"] = torch.bmm(out, self.inputs[i].mT)
-            found[f"{self.layers[i]}.bias"] = out.sum(-1)
-            if i:
-                out = torch.bmm(self.weights[i].mT, out).mul_(self.slopes[i - 1])
+    def pull(self, means: Tensor) -> Blocks:
+        """Cotangents of the layers, but not of the log-stds, (T, ...), from those of the means (T, A, N)."""
+        found, out = [torch.bmm(means, self.inputs[-1].mT)], means
+        for i in reversed(range(len(self.slopes))):
+            out = torch.bmm(self.weights[i + 1].mT, out).mul_(self.slopes[i])
+            found.insert(0, torch.bmm(out, self.inputs[i].mT))
         return found
 
 
@@ -186,38 +202,42 @@ class UpdatePass(Pass):
         super().__init__(learner.network, fast, support.x)
         (means, stds), self.second = _derivatives(learner, self.outputs, support)
         self.deltas = [means]
-        """∂L/∂z of each layer but the first, the means' the last: (T, D, N)."""
+        """∂L/∂z of each layer, the means' the last: (T, D, N)."""
         self.bends: list[Tensor] = []
         """σ″(z) / σ′(z) · ∂L/∂a of each hidden layer, (T, D, N); empty where σ has no second derivative."""
         bent = learner.network.body.activation == "tanh"
-        for i in reversed(range(1, len(self.layers))):
-            back = torch.bmm(self.weights[i].mT, self.deltas[0])
+        for i in reversed(range(len(self.slopes))):
+            back = torch.bmm(self.weights[i + 1].mT, self.deltas[0])
             if bent:
-                self.bends.insert(0, -2 * self.inputs[i] * back)
-            self.deltas.insert(0, back.mul_(self.slopes[i - 1]))
-        self.gradient = {LOG_STD: self.gate * stds.sum(-1)}
-        """∇L(φ_k), (T, *shape) each."""
-        for layer, delta, x in zip(self.layers, self.deltas, self.inputs, strict=True):
-            self.gradient |= {f"{layer}.weight": torch.bmm(delta, x.mT), f"{layer}.bias": delta.sum(-1)}
+                self.bends.insert(0, -2 * self.inputs[i + 1][:, :-1] * back)
+            self.deltas.insert(0, back.mul_(self.slopes[i]))
+        layers = [torch.bmm(delta, x.mT) for delta, x in zip(self.deltas, self.inputs, strict=True)]
+        self.gradient = [*layers, self.gate * stds.sum(-1)]
+        """∇L(φ_k), (T, ...) each."""
 
-    def hessian(self, along: Params) -> Params:
-        """∂²L/∂φ² · along, (T, *shape) each."""
+    def hessian(self, along: Blocks) -> Blocks:
+        """∂²L/∂φ² · along, (T, ...) each."""
         hidden, means = self.push(along)
         std = self.log_std_change(along)
         by_means, mixed, by_stds = self.second
-        found = {LOG_STD: self.gate * (mixed * means + by_stds * std).sum(-1)}
+        found = [self.gate * (mixed * means + by_stds * std).sum(-1)]
         out = by_means * means + mixed * std
-        for i in reversed(range(len(self.layers))):
-            weight = found[f"{self.layers[i]}.weight"] = torch.bmm(out, self.inputs[i].mT)
-            found[f"{self.layers[i]}.bias"] = out.sum(-1)
+        for i in reversed(range(len(self.weights))):
+            layer = torch.bmm(out, self.inputs[i].mT)
+            found.insert(0, layer)
             if i:
-                weight.baddbmm_(self.deltas[i], hidden[i - 1].mT)
-                back = torch.bmm(self.weights[i].mT, out)
-                back.baddbmm_(self._each(along[f"{self.layers[i]}.weight"]).mT, self.deltas[i])
-                out = back.mul_(self.slopes[i - 1])
+                layer[..., :-1].baddbmm_(self.deltas[i], hidden[i - 1].mT)
+                out = torch.bmm(self.weights[i].mT, out)
+                out.baddbmm_(self._each(along[i])[..., :-1].mT, self.deltas[i])
+                out.mul_(self.slopes[i - 1])
                 if self.bends:
                     out.addcmul_(self.bends[i - 1], hidden[i - 1])
         return found
+
+
+def _with_ones(x: Tensor) -> Tensor:
+    """(T, D, N) -> (T, D + 1, N), contiguous."""
+    return torch.cat([x, torch.ones_like(x[:, :1])], 1)
 
 
 def _derivatives(learner: Learner, outputs: Tensor, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
