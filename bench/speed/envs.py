@@ -13,7 +13,6 @@ import torch
 from rich.console import Console
 
 from metabench.algorithms import Workers
-from metabench.bench.recipes.control import SHORT
 from metabench.bench.records.schema import SCHEMA
 from metabench.bench.speed.iteration import Iteration
 from metabench.bench.speed.stepping import BesideGymnasium, BesidePhysics
@@ -28,9 +27,9 @@ ENVS_WORKLOADS: dict[str, EnvsWorkload] = {
     "gymnasium-sync": BesideGymnasium("sync", (8, 32, 128)),
     "gymnasium-async": BesideGymnasium("async", (1, 4, 16)),
     "iteration": Iteration(1.0),
-    "iteration-short": Iteration(SHORT["curvature"]),
+    "iteration-tenth": Iteration(0.1),
 }
-"""The workloads, by name. An iteration takes curvature from all transitions, or from a tenth: the short schedule."""
+"""The workloads, by name. An iteration takes curvature from all transitions, or from a tenth."""
 
 
 def run_envs(chosen: Mapping[str, EnvsWorkload], workers: Workers, rounds: int, console: Console) -> dict[str, Any]:

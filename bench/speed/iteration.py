@@ -26,7 +26,9 @@ from metabench.vision.data.source import cache_root, data_root
 MEASURES = "observations, rewards"
 SIMULATION = ("physics", MEASURES)
 """Parts that are simulation. The policy that chooses actions is not."""
-UPDATE, GRADIENT = "inner update", "surrogate, gradient"
+UPDATE, GRADIENT, PRODUCTS, SEARCH = "inner update", "surrogate, gradient", "Fisher products", "line search"
+LEARNING = (UPDATE, GRADIENT, PRODUCTS, SEARCH)
+"""Parts that are the learner's and the outer step's."""
 WATCHED: tuple[Watched, ...] = (
     (Physics, "advance", "physics"),
     (Physics, "reset", "physics"),
@@ -36,8 +38,8 @@ WATCHED: tuple[Watched, ...] = (
     (rollouts, "act", "policy"),
     (Control, "roll", "noise, records"),
     (suite, "normalised_advantages", "baselines, advantages"),
-    (TrustRegionOuter, "_natural", "Fisher products"),
-    (TrustRegionOuter, "_search", "line search"),
+    (TrustRegionOuter, "_natural", PRODUCTS),
+    (TrustRegionOuter, "_search", SEARCH),
 )
 
 

@@ -42,7 +42,7 @@ def test_the_schedule_with_the_fewest_flags_is_the_one_that_is_named():
 
 
 def test_a_recipe_keeps_its_name_until_the_name_means_another(monkeypatch):
-    """Curvature of the short schedule was 0.2 once, and is 0.1 now."""
+    """Curvature of the short schedule was 0.2 once, and is that of every transition now."""
     monkeypatch.setitem(control.SHORT, "curvature", 0.2)
     then = resolve("maml", "cheetah-vel", "short")
     assert schedule_of(then) == "short"

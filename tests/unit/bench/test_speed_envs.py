@@ -117,7 +117,7 @@ def test_curvature_of_the_recipe_is_what_is_measured(monkeypatch: pytest.MonkeyP
         return step(self, *arguments)
 
     monkeypatch.setattr(TrustRegionOuter, "step", spy)
-    for name in ("iteration", "iteration-short"):
+    for name in ("iteration", "iteration-tenth"):
         work: Any = ENVS_WORKLOADS[name]
         work.row(Workers(1), 1, meta_batch=1, rollouts=2, hidden=(8,))
     assert strides == {1, 10}
