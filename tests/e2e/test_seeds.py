@@ -1,12 +1,14 @@
 """`metabench run --seeds`: single runs one after another, and a line over them."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from metabench.bench.cli.main import main
 from metabench.bench.cli.run import over_seeds
+from metabench.bench.stopping import Interrupted
 
 RUN = ["run", "protonet", "glyphs-5w1s"]
 TINY = [
@@ -70,3 +72,18 @@ def test_a_line_over_seeds_names_those_that_diverged(trained):
         f"protonet glyphs-5w1s (custom): accuracy, % {mean:.2f} over 1 seed, after 1 update; seed 4 diverged"
     )
     assert over_seeds([bad, bad]).endswith("no seed of 2 was completed; seeds 4, 4 diverged")
+
+
+def test_a_signal_ends_the_seeds_that_are_left(monkeypatch, capsys):
+    """The third seed is not begun, and what is said is of the second."""
+    begun = []
+
+    def interrupted(recipe, options, machine):
+        begun.append((options.seed, str(options.folder(recipe))))
+        if options.seed == 1:
+            raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("metabench.bench.cli.run.execute", interrupted)
+    assert main([*RUN, "--out", "all", "--seeds", "0", "1", "2"]) == 143
+    assert begun == [(0, "all/seed0"), (1, "all/seed1")]
+    assert capsys.readouterr().err == "\nstopped before anything was saved; the same command starts the run\n"
