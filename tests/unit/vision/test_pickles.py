@@ -175,7 +175,7 @@ def test_an_attack_ends_with_the_error_and_not_with_a_signal(tmp_path: Path, how
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "c.pkl")], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "metabench.vision.data.source.DataError" in done.stderr
+    assert f"{DataError.__module__}.DataError" in done.stderr
     assert "c.pkl is refused: it asks for the dtype" in done.stderr
 
 
