@@ -24,7 +24,7 @@ from metabench.bench.records.metric import METRICS
 from metabench.bench.records.schema import checksum, sealed
 from metabench.bench.training.checkpoint import RunFolderError, write_atomic
 from metabench.bench.worlds.command import command
-from metabench.vision.data.form import Form
+from metabench.vision.data.form import Form, form_from
 
 SCHEMA = 1
 CARD, WEIGHTS, TEXT = "card.json", "weights.safetensors", "card.md"
@@ -91,7 +91,9 @@ def read(folder: Path) -> Card:
         if card.get("checksum") != checksum(card):
             raise BadRecord("was changed since it was written: its checksum is that of another content")
         check_record(card["record"])
-        form = None if card["form"] is None else Form(**card["form"])
+        if card["record"]["kind"] != "result" or card["record"]["status"] != "complete":
+            raise BadRecord("holds no record of a finished run")
+        form = None if card["form"] is None else form_from(card["form"])
         found = Card(card["record"], _read_weights(folder / WEIGHTS), form, str(card["licence"]))
     except (BadRecord, LookupError, TypeError) as error:
         raise RunFolderError(f"{path} {error}; export the run again") from error

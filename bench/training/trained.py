@@ -16,6 +16,7 @@ from metabench.bench.training import checkpoint, export
 from metabench.bench.training.checkpoint import RunFolderError
 from metabench.bench.training.trainer import State
 from metabench.bench.worlds import world_of
+from metabench.bench.worlds.command import recipes
 from metabench.bench.worlds.naming import flag
 from metabench.vision.data.form import Form
 
@@ -91,7 +92,7 @@ def trained_in(folder: Path) -> Trained:
     if (folder / export.CARD).is_file():
         card = export.read(folder)
         state = State(**export.state_fields(card.record), best_learner=card.weights)
-        recipe = from_fields(card.record["recipe"])
+        recipe, _ = recipes(card.record)
         return Trained(folder / export.WEIGHTS, recipe, card.record["seed"], card.record["protocol"], card.form, state)
     path = folder / "checkpoint.pt"
     if not path.is_file():

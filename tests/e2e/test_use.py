@@ -17,6 +17,7 @@ from metabench.algorithms.suite import scores_by_update
 from metabench.bench.cli.main import main
 from metabench.bench.recipes.recipe import digest, from_fields
 from metabench.bench.records.check import read_record
+from metabench.bench.records.schema import sealed
 from metabench.bench.training.trained import trained_in
 from metabench.bench.worlds.built import TEST_SEED
 from metabench.bench.worlds.few_shot_build import make_learner
@@ -287,6 +288,28 @@ def test_what_was_changed_in_an_export_is_found(runs, exported, tmp_path, capsys
         "swapped", lambda f: shutil.copy(other[1] / "weights.safetensors", f)
     )
     assert "cannot read" in spoiled("gone", lambda f: (f / "weights.safetensors").unlink())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("form", {"channels": 1, "size": 10**9}, "no picture can be brought to the form {'channels': 1, 'size': 10+}"),
+        (
+            "form",
+            {"channels": 1, "colour": 3},
+            "card.json .*unexpected keyword argument 'colour'; export",
+        ),
+        ("record", {"schema": 2, "kind": "other"}, "card.json holds no record of a finished run; export the run again"),
+        ("record", [], "card.json .*; export the run again"),
+        ("schema", 9, "card.json is of kind 'learner', schema 9; this reads learner, 1"),
+    ],
+)
+def test_a_card_that_somebody_made_up_is_refused(field, value, message, exported, tmp_path, capsys):
+    shutil.copytree(exported, tmp_path / "made-up")
+    path = tmp_path / "made-up" / "card.json"
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | {field: value})))
+    assert main(["evaluate", "made-up"]) == 2
+    assert re.search(message, " ".join(capsys.readouterr().err.split()))
 
 
 def test_only_a_finished_run_with_its_record_is_exported(runs, exported, tmp_path, capsys):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from metabench.vision.data.decode import decode, finished, prepared
+from metabench.vision.data.decode import RESAMPLE, decode, finished, prepared
+from metabench.vision.data.options import LARGEST
 from metabench.vision.data.source import DataError, Pixels, Source
 
 
@@ -61,3 +64,12 @@ def form_of(source: Source) -> Form:
     """
     resample, invert = getattr(source, "resample", "lanczos"), getattr(source, "invert", False)
     return Form(source.channels, source.size, resample, invert)
+
+
+def form_from(fields: Mapping[str, Any]) -> Form:
+    """The form that a file's fields name; TypeError for unknown ones, DataError for one that pictures cannot have."""
+    form = Form(**fields)
+    sound = form.channels in (1, 3) and type(form.size) is int and 1 <= form.size <= LARGEST
+    if not (sound and form.resample in RESAMPLE and isinstance(form.invert, bool)):
+        raise DataError(f"no picture can be brought to the form {dict(fields)}")
+    return form
