@@ -8,45 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from metabench.algorithms import LEARNERS
-from metabench.algorithms.learner import Batch, Learner, LearnerSettings
-from metabench.algorithms.learners.protonet import class_means
-from metabench.algorithms.network import Params
 from metabench.bench.cli.main import main
 from metabench.envs import ENVIRONMENTS
 from metabench.vision import DATASETS
 from metabench.vision.data.cache import content_digest
 from metabench.vision.data.source import ClassImages, Dataset, check_scheme
+from tests.support.examples import example
 from tests.support.line import Line, Points
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-
-
-@dataclass(frozen=True)
-class Sharpness(LearnerSettings):
-    """Settings of NearestMean."""
-
-    sharpness: float = 1.0
-    """What the cosines are multiplied with."""
-
-    def problem(self) -> str | None:
-        return self.not_positive("sharpness")
-
-
-class NearestMean(Learner):
-    """The head's rows are the class means, scaled to length 1: nearest by angle."""
-
-    Settings = Sharpness
-    settings: Sharpness
-    reads = "features"
-    any_ways = True
-    needs_labels = True
-
-    def rule(self, fast: Params, support: Batch) -> Params:
-        means = self.settings.sharpness * torch.nn.functional.normalize(class_means(support), dim=-1)  # (T, K, D)
-        return fast | {"head.weight": means, "head.bias": means.new_zeros(means.shape[:2])}
+NearestAngle = example("own_learner").NearestAngle
 
 
 @dataclass(frozen=True)
@@ -76,30 +48,25 @@ class Bars:
     def download(self, root: Path) -> None: ...
 
 
-def test_the_algorithm_of_the_readme_runs_and_says_what_it_cannot(tmp_path, monkeypatch, capsys):
-    """As printed: with other ways at test than in training, and in control with one line."""
-    (code,) = re.findall(r"```python\n(class NearestMean\(Learner\).*?)```", README.read_text(), re.DOTALL)
-    names = {"Learner": Learner, "Params": Params, "Batch": Batch, "class_means": class_means}
-    exec(code, names)
-    monkeypatch.setitem(LEARNERS, "nearest-mean", names["NearestMean"])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+@pytest.mark.usefixtures("registered")
+def test_a_learner_says_what_it_cannot(tmp_path, capsys):
+    """It takes other ways at test than in training, and refuses control with one line."""
     tiny = "--iterations 1 --val-tasks 2 --test-tasks 4 --width 4 --queries 2 --train-queries 2 --threads 1 --out out"
-    assert main(["run", "nearest-mean", "glyphs-5w1s", "--ways", "10", *tiny.split()]) == 0
+    assert main(["run", "nearest-angle", "glyphs-5w1s", "--ways", "10", *tiny.split()]) == 0
     assert json.loads((tmp_path / "out" / "record.json").read_text())["protocol"]["ways"] == 10
     capsys.readouterr()
-    assert main(["run", "nearest-mean", "navigation", "--dry-run"]) == 2
+    assert main(["run", "nearest-angle", "navigation", "--dry-run"]) == 2
     assert capsys.readouterr().err == (
-        "metabench: nearest-mean needs labels, of which control has none; navigation has maml, anil, meta-sgd, "
+        "metabench: nearest-angle needs labels, of which control has none; navigation has maml, anil, meta-sgd, "
         "protonet, metaoptnet, maml-fo, maml-promp, untrained, pretrained, oracle\n"
     )
     assert main(["run"]) == 2
     usage = capsys.readouterr().err
-    assert re.search(r"few-shot images: +maml, anil, meta-sgd, protonet, metaoptnet, nearest-mean", usage)
+    assert re.search(r"few-shot images: +maml, anil, meta-sgd, protonet, metaoptnet, [a-z, -]*nearest-angle", usage)
     assert re.search(r"control: +maml, anil, meta-sgd, protonet, metaoptnet, maml-fo", usage)
 
 
-@pytest.mark.parametrize("toy", [NearestMean, Bars])
+@pytest.mark.parametrize("toy", [NearestAngle, Bars])
 def test_it_takes_less_than_thirty_lines(toy):
     assert len(inspect.getsource(toy).splitlines()) < 30
 
@@ -112,7 +79,7 @@ def test_an_environment_does_too():
 
 @pytest.fixture
 def registered(monkeypatch, tmp_path):
-    monkeypatch.setitem(LEARNERS, "nearest-mean", NearestMean)
+    monkeypatch.setitem(LEARNERS, "nearest-angle", NearestAngle)
     monkeypatch.setitem(DATASETS, "bars", Bars())
     monkeypatch.setitem(ENVIRONMENTS, "line", Line())
     monkeypatch.chdir(tmp_path)
@@ -120,7 +87,7 @@ def registered(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "name"), [("nearest-mean", "glyphs-5w1s"), ("protonet", "bars-5w1s"), ("nearest-mean", "bars-3w2s")]
+    ("algorithm", "name"), [("nearest-angle", "glyphs-5w1s"), ("protonet", "bars-5w1s"), ("nearest-angle", "bars-3w2s")]
 )
 @pytest.mark.usefixtures("registered")
 def test_it_runs_through_the_command_line(algorithm, name, tmp_path):
@@ -139,19 +106,19 @@ def test_a_setting_of_its_own_is_a_flag_a_field_and_part_of_the_record(tmp_path,
     small = "--iterations 2 --val-tasks 2 --test-tasks 4 --width 4 --queries 2 --train-queries 2 --threads 1"
     scores = {}
     for sharpness in ("1.0", "9.0"):
-        argv = ["run", "nearest-mean", "glyphs-5w1s", *small.split(), "--sharpness", sharpness, "--out", sharpness]
+        argv = ["run", "nearest-angle", "glyphs-5w1s", *small.split(), "--sharpness", sharpness, "--out", sharpness]
         assert main(argv) == 0
         record = json.loads((tmp_path / sharpness / "record.json").read_text())
         assert record["recipe"]["sharpness"] == float(sharpness)
         scores[sharpness] = record["recipe_digest"]
     assert scores["1.0"] != scores["9.0"]
     capsys.readouterr()
-    assert main(["run", "nearest-mean", "glyphs-5w1s", "--help"]) == 0
+    assert main(["run", "nearest-angle", "glyphs-5w1s", "--help"]) == 0
     help = " ".join(capsys.readouterr().out.split())
     assert "--sharpness FLOAT" in help
-    assert "What the cosines are multiplied with." in help
+    assert "What the class means, brought to length 1, are multiplied with." in help
     assert main(["run", "maml", "glyphs-5w1s", "--sharpness", "2"]) == 2, "it is of no other learner"
-    assert main(["run", "nearest-mean", "glyphs-5w1s", "--sharpness", "0"]) == 2
+    assert main(["run", "nearest-angle", "glyphs-5w1s", "--sharpness", "0"]) == 2
     assert "sharpness is 0.0; it must be a positive number" in capsys.readouterr().err
 
 
@@ -159,16 +126,16 @@ def test_a_setting_of_its_own_is_a_flag_a_field_and_part_of_the_record(tmp_path,
 def test_the_other_verbs_know_it(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    assert "nearest-mean" in out
-    assert "The head's rows are the class means" in out
+    assert "nearest-angle" in out
+    assert "The head's rows are the class means, brought to one length" in out
     assert "bars-5w1s" in out
-    assert main(["run", "nearest-mean", "bars-5w1s", "--dry-run", "--threads", "1"]) == 0
+    assert main(["run", "nearest-angle", "bars-5w1s", "--dry-run", "--threads", "1"]) == 0
     assert "learned parameters" in capsys.readouterr().out
     assert main(["data", "preview", "bars"]) == 0
     assert main(["data", "verify", "bars"]) == 0
     assert "bars: 30 classes, 300 images, all readable" in capsys.readouterr().out
-    assert main(["run", "nearest-meen", "bars-5w1s"]) == 2
-    assert "did you mean 'nearest-mean'?" in capsys.readouterr().err
+    assert main(["run", "nearest-angel", "bars-5w1s"]) == 2
+    assert "did you mean 'nearest-angle'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "nearest-line"])
