@@ -62,7 +62,7 @@ def test_a_learner_says_what_it_cannot(tmp_path, capsys):
     )
     assert main(["run"]) == 2
     usage = capsys.readouterr().err
-    assert re.search(r"few-shot images: +maml, anil, meta-sgd, protonet, metaoptnet, [a-z, -]*nearest-angle", usage)
+    assert re.search(r"few-shot images: +maml, anil, meta-sgd, protonet, metaoptnet, [a-z,\s-]*nearest-angle", usage)
     assert re.search(r"control: +maml, anil, meta-sgd, protonet, metaoptnet, maml-fo", usage)
 
 
