@@ -19,6 +19,8 @@ class ReportCommand:
     """Folder with records/, and published.yaml if not the package's; the leaderboard is written there."""
     check: bool = False
     """Write nothing; exit 1 if the leaderboard there is not what the records give."""
+    costs: bool = False
+    """First estimate anew, on one core of this machine, what the published rows that were not run would take."""
 
 
 def parse_report(arguments: Sequence[str]) -> ReportCommand:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from metabench.bench.leaderboard.costs import load_costs
 from metabench.bench.leaderboard.protocol import UNSTATED
 from metabench.bench.leaderboard.published import Entry, PublishedError, load, read_yaml
 from metabench.bench.leaderboard.verdict import OPEN, UNVERIFIED, Verdict, verdict
@@ -141,6 +142,8 @@ class Board:
     speeds: tuple[tuple[str, Mapping[str, Any]], ...]
     """Records of speed, each after its file name."""
     refused: tuple[RefusedRecord, ...]
+    costs: Mapping[str, float]
+    """About how many seconds a run takes, by `Cell.id`; of some that were not run."""
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -159,12 +162,13 @@ class Board:
 
 
 def assemble(results: Path) -> Board:
-    """Read a results folder: `records/` and, where they are, `published.yaml`, `explanations.yaml` and `figures/`.
+    """Read a results folder: `records/` and, where they are, `published.yaml`, `explanations.yaml`, `costs.yaml` and
+    `figures/`.
 
     Without a `published.yaml` of its own it is held against the package's.
 
     Raises:
-        PublishedError: for a published number or an explanation that cannot be used.
+        PublishedError: for a published number, an explanation or an estimate that cannot be used.
     """
     entries = load(published_in(results))
     published = _by_row(entries)
@@ -183,7 +187,7 @@ def assemble(results: Path) -> Board:
     own = [(entry.algorithm, entry.benchmark) for entry in entries]
     cells = [_cell(key, lines.get(key, []), published.get(key, [])) for key in dict.fromkeys([*lines, *own])]
     cells.sort(key=lambda cell: _place(cell.algorithm, cell.benchmark))
-    return Board(tuple(cells), tuple(speeds), tuple(refused))
+    return Board(tuple(cells), tuple(speeds), tuple(refused), load_costs(results))
 
 
 def _cell(key: tuple[str, str], lines: Sequence[Line], known: Sequence[Entry]) -> Cell:

@@ -11,11 +11,11 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from metabench.bench.leaderboard.board import Line
 
-WIDTH = 320
+WIDTH = 288
 """Pixels of the small film."""
 QUALITIES = ((30, 1), (20, 1), (20, 2), (10, 4))
 """(quality, every so many pictures): the first that makes the film small enough."""
-LARGEST = 220_000
+LARGEST = 170_000
 """Bytes of the small film."""
 PIXELS, PICTURES = 4_000_000, 600
 """Of a film that is looked at, at most."""

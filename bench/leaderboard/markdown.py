@@ -54,7 +54,7 @@ def markdown(board: Board) -> str:
     parts += _differences(board.lines)
     parts += _other_reports(board.lines)
     parts += _speeds(board)
-    parts += _not_run(board.not_run)
+    parts += _not_run([cell for cell in board.cells if cell.line is None], board.costs)
     parts += _provenance(board.lines)
     if board.refused:
         parts.append("## Records set aside\n")
@@ -181,11 +181,22 @@ def _speeds(board: Board) -> Iterator[str]:
         yield table(list(rows[0]), ([escape(cell) for cell in row.values()] for row in rows))
 
 
-def _not_run(entries: Iterable[Entry]) -> Iterator[str]:
+def _not_run(cells: Sequence[Cell], costs: Mapping[str, float]) -> Iterator[str]:
     yield "## Published, not run here\n"
-    cells = [(e.algorithm, e.benchmark, escape(published(e)), e.verification, "**not run**") for e in entries]
-    columns = ("algorithm", "benchmark", "published", "read in", "verdict")
-    yield folded(f"{len(cells)} rows", table(columns, cells)) if cells else "None.\n"
+    rows = [
+        (
+            cell.algorithm,
+            cell.benchmark,
+            escape(published(cell.reference)),
+            spread(cell.reruns),
+            cell.reference.verification,
+            duration(costs[cell.id]) if cell.id in costs else "–",
+        )
+        for cell in cells
+        if cell.reference is not None
+    ]
+    columns = ("algorithm", "benchmark", "published", "others", "read in", "a run takes, about")
+    yield folded(f"{len(rows)} rows", table(columns, rows)) if rows else "None.\n"
 
 
 def _provenance(lines: Iterable[Line]) -> Iterator[str]:

@@ -62,7 +62,7 @@ def html(board: Board) -> str:
         gaps=plots.gaps([cell for cell in board.run if cell.metric == "accuracy"]),
         adaptations=list(_adaptations(board)),
         sides=[_side_by_side(board, metric) for metric in WORLDS],
-        costs={},
+        costs=board.costs,
         speeds=[row for file, record in board.speeds for row in speed_rows(file, record)],
     )
 
@@ -105,8 +105,13 @@ def _standing(board: Board) -> Mapping[str, Any]:
         if cell.reference is not None and cell.published is not None:
             words.setdefault((cell.reference.algorithm, cell.reference.benchmark), []).append(cell.word)
     counts = Counter(min(found, key=WORDS.index) for found in words.values())
-    reached = sum(counts[word] for word in counts if tone(word) == "good")
-    return {"reached": reached, "all": counts.total(), "words": [(w, counts[w]) for w in WORDS if counts[w]]}
+    reached = [word for word in counts if tone(word) == "good"]
+    return {
+        "reached": sum(counts[word] for word in reached),
+        "open": sum(counts[word] for word in reached if word.endswith(OPEN)),
+        "all": counts.total(),
+        "words": [(word, counts[word]) for word in WORDS if counts[word]],
+    }
 
 
 def _matrix(board: Board, metric: str) -> Mapping[str, Any]:

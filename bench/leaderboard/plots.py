@@ -29,9 +29,9 @@ from metabench.bench.records.check import numbers
 from metabench.bench.records.metric import METRICS
 from metabench.bench.records.statistics import Interval, interquartile_mean, profile
 
-THRESHOLDS = 50
+THRESHOLDS = 32
 """Steps of a profile, where there are not fewer different scores."""
-DRAWN = 60
+DRAWN = 30
 """Points of a learning curve that are drawn."""
 LONGEST = 40
 """Lines of a chart that has one for each row."""
@@ -249,9 +249,15 @@ def _svg(figure: Figure, title: str) -> Markup:
     text = f'<svg role="img" aria-label="{escape(title)}" class="plot"{text.removeprefix("<svg")}'
     for written, meant in (_COLOURS | _STYLED).items():
         text = text.replace(written, meant)
-    text = re.sub(r"(\.\d)\d+| transform=\"rotate\(-0 [^\"]*\"", r"\1", text)
+    text = re.sub(r" transform=\"rotate\(-0 [^\"]*\"", "", text)
+    text = re.sub(r' (?:d|x|y|width|height|viewBox|transform)="[^"]*"', _cut, text)
     text = _ungrouped(text)
-    return Markup(re.sub(r"\n\s*", "\n", text).strip())  # noqa: S704 (matplotlib has escaped its texts)
+    return Markup(re.sub(r"\s*\n\s*", " ", text).strip())  # noqa: S704 (matplotlib has escaped its texts)
+
+
+def _cut(attribute: re.Match[str]) -> str:
+    """Its coordinates to a tenth of a unit."""
+    return re.sub(r"(\.\d)\d+", r"\1", attribute[0])
 
 
 def _ungrouped(text: str) -> str:

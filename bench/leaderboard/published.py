@@ -111,7 +111,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _URL = re.compile(r"https://[\w./?=%-]+")
 _SHAPE = re.compile(r".*-(\d+)w(\d+)s")
 _TRAINING = ("iterations", "meta_batch", "inner_lr", "outer_lr")
-_OPTIONAL: Mapping[str, Any] = {"system": "", "url": "", "beside": {}, "adaptation": (), "training": {}, "notes": ""}
+_OPTIONAL: Mapping[str, Any] = {"system": "", "beside": {}, "adaptation": (), "training": {}, "notes": ""}
 
 
 def load(path: Path) -> tuple[Entry, ...]:
@@ -121,20 +121,35 @@ def load(path: Path) -> tuple[Entry, ...]:
         PublishedError: for the first thing that is wrong.
     """
     content = read_yaml(path)
-    whole = isinstance(content, dict) and {"entries"} <= set(content) <= {"common", "entries"}
+    whole = isinstance(content, dict) and {"entries"} <= set(content) <= {"papers", "common", "entries"}
     if not (whole and isinstance(content["entries"], list)):
-        raise PublishedError(f"{path}: expected `entries`, a list, and perhaps `common`, what they share")
+        raise PublishedError(
+            f"{path}: expected `entries`, a list, and perhaps `common`, what they share, and `papers`, their addresses"
+        )
+    papers = _papers(content.get("papers", {}), path)
     entries: dict[str, Entry] = {}
     for number, raw in enumerate(content["entries"], 1):
         name = raw["id"] if isinstance(raw, dict) and isinstance(raw.get("id"), str) else f"number {number}"
         try:
-            entry = _entry(raw)
+            entry = _entry(raw, papers)
             if entry.id in entries:
                 raise _Wrong("id", "is used twice")
         except _Wrong as wrong:
             raise PublishedError(f"{path}: entry {name}: {wrong.field}: {wrong}") from None
         entries[entry.id] = entry
+    for title in papers.keys() - {entry.paper for entry in entries.values()}:
+        raise PublishedError(f"{path}: papers: {title!r} is no entry's paper")
     return tuple(entries.values())
+
+
+def _papers(raw: Any, path: Path) -> Mapping[str, str]:
+    """Title -> address; a page links to it, so it is an address of the web and nothing else."""
+    if not isinstance(raw, dict):
+        raise PublishedError(f"{path}: papers: is {_kind(raw)}, expected titles with addresses")
+    for title, address in raw.items():
+        if not (isinstance(address, str) and _URL.fullmatch(address)):
+            raise PublishedError(f"{path}: papers: {title}: is {address!r}, expected an address, https://…")
+    return raw
 
 
 def read_yaml(path: Path) -> Any:
@@ -180,10 +195,10 @@ class _Wrong(ValueError):
         self.field = field
 
 
-def _entry(raw: Any) -> Entry:
+def _entry(raw: Any, papers: Mapping[str, str]) -> Entry:
     if not isinstance(raw, dict):
         raise _Wrong("entry", f"is {_kind(raw)}, expected fields")
-    names = [f.name for f in fields(Entry)]
+    names = [f.name for f in fields(Entry) if f.name != "url"]
     for field in raw:
         if field not in names:
             raise _Wrong(str(field), f"is no field of an entry; they are {', '.join(names)}")
@@ -202,7 +217,7 @@ def _entry(raw: Any) -> Entry:
     full["training"] = _training(full["training"])
     if full["metric"] == "accuracy" and full["value"] is not None and not 0 <= full["value"] <= 100:
         raise _Wrong("value", f"is {full['value']}, expected a percentage")
-    return Entry(**full)
+    return Entry(**full, url=papers.get(full["paper"], ""))
 
 
 def _adaptation(raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -305,6 +320,5 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "value": (lambda v: v is None or _number(v), "a finite number, or null for curves only"),
     "verification": (lambda v: v in VERIFICATION, f"one of {', '.join(VERIFICATION)}"),
     "source": (_text, "text"),
-    "url": (lambda v: v == "" or (isinstance(v, str) and bool(_URL.fullmatch(v))), "an address, https://…"),
     "notes": (lambda v: isinstance(v, str), "text"),
 }  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 
 from metabench.bench.leaderboard.arguments import parse_report
 from metabench.bench.leaderboard.board import assemble
+from metabench.bench.leaderboard.costs import estimate
 from metabench.bench.leaderboard.markdown import embedded, markdown
 from metabench.bench.leaderboard.page import html
 from metabench.bench.leaderboard.published import PublishedError
@@ -28,6 +29,9 @@ def report_command(arguments: list[str]) -> int:
         return 2
     try:
         board = assemble(command.results)
+        if command.costs:
+            estimate(command.results, board.cells)
+            board = assemble(command.results)
     except PublishedError as error:
         print(f"metabench: {error}", file=sys.stderr)
         return 2

@@ -44,16 +44,19 @@ def spread(values: Sequence[float]) -> str:
     return f"{min(values):g} to {max(values):g} ({len(values)})" if len(values) > 1 else f"{values[0]:g} (1)"
 
 
-def adapted(line: Line) -> list[tuple[str, str, str]]:
-    """(updates, ours, published) after each number of updates that either has; a dash where one has none."""
+def adapted(line: Line) -> list[tuple[str, ...]]:
+    """(updates, ours, published) after each number of updates that either has, a dash where one has none.
+
+    Where no curve is published, (updates, ours).
+    """
     row, theirs = line.row, line.reference.adaptation if line.reference is not None else ()
     known = row.complete[0]["test"]["updates"] if row.complete else []
     found = []
     for updates in sorted({*known, *range(len(theirs))}):
         measured = row.after(updates)
         mine = f"{measured.mean:.2f} ± {measured.ci95:.2f}" if measured and measured.updates == updates else "–"
-        point = theirs[updates] if updates < len(theirs) else None
-        found.append((str(updates), mine, f"{point.value:.2f} ± {point.half_width:.2f}" if point else "–"))
+        points = [f"{p.value:.2f} ± {p.half_width:.2f}" for p in theirs[updates : updates + 1]] or ["–"] * bool(theirs)
+        found.append((str(updates), mine, *points))
     return found
 
 
@@ -63,11 +66,13 @@ def signed(value: float) -> str:
 
 
 def links(entry: Entry) -> Iterator[tuple[str, str]]:
-    """(name, address): of the paper, and of each repository on GitHub that the number was read in."""
+    """(name, address): of the paper, and of each repository or issue on GitHub that the number was read in."""
     if entry.url:
         yield "paper", entry.url
     for name, commit in re.findall(r"\b([\w-]+/[\w.-]+)@([0-9a-f]{7,40})\b", entry.source):
         yield name, f"https://github.com/{name}/tree/{commit}"
+    for name, number in re.findall(r"\b([\w-]+/[\w.-]+) (?:issue|pull request) (\d+)", entry.source):
+        yield f"{name} #{number}", f"https://github.com/{name}/issues/{number}"
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
@@ -108,6 +109,14 @@ def test_a_picture_shows_the_mean_where_the_axis_says() -> None:
     ticks = {t.text: float(t.get("x", "nan")) for t in tree.iter(f"{space}text")}
     markers = [float(u.get("x", "nan")) for u in tree.iter(f"{space}use") if "--other" in u.get("style", "")]
     assert sorted(set(markers)) == pytest.approx([ticks["10"], ticks["30"]], abs=0.11)
+
+
+def test_coordinates_are_cut_and_what_is_written_is_not() -> None:
+    svg = profiles(Panel("one", (sample("a", 0, [[0.0, 1.0]]), sample("b", 1, [[0.0, 2.0]]))), "return")
+    texts = [t.text for t in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert [t for t in texts if t and len(t) == 4 and t[1] == "."] == ["0.00", "0.25", "0.50", "0.75", "1.00"]
+    assert not re.search(r' (?:d|x|y)="[^"]*\.\d\d', svg)
+    assert "opacity: 0.18" in svg
 
 
 def test_one_value_for_all_can_be_drawn() -> None:

@@ -331,3 +331,27 @@ def test_a_bad_curve_is_refused(tmp_path: Path, spoil: Callable[[dict[str, Any]]
     spoil(raw)
     with pytest.raises(PublishedError, match=f"published.yaml: entry one: {message}"):
         load(saved(tmp_path, raw))
+
+
+def test_a_work_that_has_an_address_has_it_in_all_its_entries() -> None:
+    assert ENTRIES["maml-omniglot-5w1s"].url == "https://arxiv.org/abs/1703.03400"
+    assert (
+        ENTRIES["maml-ant-dir.promp-curves"].url == "https://arxiv.org/abs/1810.06784"
+    )  # of ProMP's paper, not MAML's
+    assert ENTRIES["maml-quick-draw-5w1s"].url == ""
+
+
+@pytest.mark.parametrize(
+    ("papers", "message"),
+    [
+        ("3", "papers: is int, expected titles with addresses"),
+        ("{A: 'javascript:alert(1)'}", "papers: A: is 'javascript:alert(1)', expected an address, https://…"),
+        ("{A: https://a.example/1}", "papers: 'A' is no entry's paper"),
+    ],
+)
+def test_an_address_is_one_of_the_web_and_of_a_paper_that_is_there(tmp_path: Path, papers: str, message: str) -> None:
+    path = tmp_path / "published.yaml"
+    path.write_text(f"papers: {papers}\nentries: []\n")
+    with pytest.raises(PublishedError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}: {message}"

@@ -97,8 +97,7 @@ def test_every_verdict_is_counted_and_explained(results: Path) -> None:
     assert "- Label: short schedule: 4000 iterations, published 60000.\n" in text
     assert "- Not stated by the source, assumed as here: train shots, precision, selection.\n" in text
     assert (
-        "| anil | omniglot-20w1s | 96.2 ± 0.5 std of 3 seeds (Raghu et al. 2020, Table 2) | primary | **not run** |"
-        in text
+        "| anil | omniglot-20w1s | 96.2 ± 0.5 std of 3 seeds (Raghu et al. 2020, Table 2) | – | primary | – |" in text
     )
     assert "| maml omniglot-5w1s short | 97.40 ± 0.16 | 99.6 (torchmeta (pytorch-maml), BENCHMARKS.rst) |" in text
     assert (
