@@ -15,7 +15,9 @@ import torch
 
 from metabench.algorithms import Batch, GradientOuter, Learner
 from metabench.algorithms.learners.protonet import class_means
+from metabench.algorithms.ops.perceptron_curvature import UpdatePass
 from metabench.bench.cli.main import main
+from metabench.bench.places import SHIPPED
 from metabench.envs.rollouts import Rollouts, normalised_advantages
 from tests.support.plants import Plant, altered_step
 
@@ -23,6 +25,7 @@ MAML, ANIL, META_SGD, PROTONET = (
     f"trace {name} glyphs-5w1s" for name in ("maml", "anil", "meta-sgd", "protonet")
 )  # fmt: skip
 CONTROL = "trace maml navigation"
+CHEETAH = "score maml cheetah-dir"
 SPEED = "speed anil glyphs-5w1s"
 
 
@@ -59,6 +62,11 @@ def no_discount(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("metabench.envs.suite.normalised_advantages", undiscounted)
 
 
+def flat_updates(patch: pytest.MonkeyPatch) -> None:
+    """The written-out derivative of an update, as if the inner gradients were constants."""
+    patch.setattr(UpdatePass, "hessian", lambda self, along: [0 * t for t in along])
+
+
 def test_repeated_clean_runs_are_green(baselines: Path) -> None:
     assert [check(baselines, MAML, ANIL, META_SGD, PROTONET, CONTROL) for _ in range(2)] == [0, 0]
 
@@ -70,6 +78,7 @@ def test_repeated_clean_runs_are_green(baselines: Path) -> None:
         pytest.param(altered_step(torch.neg), ANIL, id="sign flip, ANIL"),
         pytest.param(altered_step(torch.neg), META_SGD, id="sign flip, Meta-SGD"),
         pytest.param(altered_step(torch.neg), CONTROL, id="sign flip, control"),
+        pytest.param(flat_updates, CONTROL, id="first order, control"),
         pytest.param(altered_step(torch.detach), MAML, id="first order, MAML"),
         pytest.param(altered_step(torch.detach), ANIL, id="first order, ANIL"),
         pytest.param(altered_step(torch.detach), META_SGD, id="first order, Meta-SGD"),
@@ -100,3 +109,10 @@ def test_thirty_percent_slower_is_red(baselines: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(GradientOuter, "step", slow)
     assert check(baselines, SPEED) == 1
+
+
+@pytest.mark.slow
+def test_a_cheetah_that_is_told_the_wrong_way_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sign of the inner gradients, against the committed baseline: one update no longer raises the return."""
+    altered_step(torch.neg)(monkeypatch)
+    assert check(SHIPPED / "baselines" / "check.json", CHEETAH) == 1
