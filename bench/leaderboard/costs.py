@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 FILE = "costs.yaml"
 HEAD = """\
-# About how many seconds a run takes on one core of {device}, as `metabench run … --dry-run` estimates it: of each
-# published row without a record. Written by `metabench report --costs`.
+# About how many seconds a run takes on one core, as `metabench run … --dry-run` estimates it: of each published row
+# without a record. Written by `metabench report --costs` on {device}.
 """
 
 

@@ -14,6 +14,9 @@ UNTRAINED = {"accuracy": "nearest-neighbour", "return": "untrained"}
 CLAIMLESS = frozenset({*UNTRAINED.values(), "pretrained"})
 """Algorithms that claim nothing, and need to beat nothing: they are what others are held against."""
 
+BASELINES = CLAIMLESS | {"oracle"}
+"""The same and those that are told the task: they compete with nobody."""
+
 
 class Floor(NamedTuple):
     """A score that needs no learning, in the shown unit."""

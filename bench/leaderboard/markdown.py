@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metabench.bench.leaderboard.board import Board, Cell, Line
+from metabench.bench.leaderboard.floor import BASELINES
 from metabench.bench.leaderboard.published import Entry
-from metabench.bench.leaderboard.text import adapted, duration, ours, published, spread
+from metabench.bench.leaderboard.text import about, adapted, duration, ours, published, spread
 from metabench.bench.leaderboard.verdict import WORDS, Verdict
 from metabench.bench.records.metric import METRICS
 from metabench.bench.records.schema import file_name
@@ -78,8 +79,8 @@ def embedded(readme: str, board: Board) -> str:
 
 
 def telling(board: Board) -> list[Line]:
-    """`TELLING` rows for a first look, a benchmark each: those with a film first, then by verdict, then in order."""
-    lines = [cell.line for cell in board.run if cell.line is not None]
+    """`TELLING` rows for a first look, a benchmark each: learners with a film first, then by verdict, then in order."""
+    lines = [cell.line for cell in board.run if cell.line is not None and cell.algorithm not in BASELINES]
     lines.sort(key=lambda line: (not line.figures, WORDS.index(line.verdict.word)))
     first = {line.row.first["benchmark"]: line for line in reversed(lines)}
     return [line for line in lines if line is first[line.row.first["benchmark"]]][:TELLING]
@@ -190,7 +191,7 @@ def _not_run(cells: Sequence[Cell], costs: Mapping[str, float]) -> Iterator[str]
             escape(published(cell.reference)),
             spread(cell.reruns),
             cell.reference.verification,
-            duration(costs[cell.id]) if cell.id in costs else "–",
+            about(costs[cell.id]) if cell.id in costs else "–",
         )
         for cell in cells
         if cell.reference is not None

@@ -21,6 +21,7 @@ from metabench.bench.leaderboard import plots, text
 from metabench.bench.leaderboard.aggregate import PANELS, duels, panels
 from metabench.bench.leaderboard.board import ALGORITHMS, SETTLED, Board, Cell, Line, index
 from metabench.bench.leaderboard.film import embedded
+from metabench.bench.leaderboard.floor import BASELINES
 from metabench.bench.leaderboard.palette import LOOKS, VERDICTS, look_of
 from metabench.bench.leaderboard.protocol import FIELDS, shown
 from metabench.bench.leaderboard.published import Entry, Point
@@ -39,8 +40,6 @@ WORLDS = {"accuracy": "images", "return": "control"}
 UNITS = {"accuracy": "test accuracy, %", "return": "mean return of a test task"}
 CURVES = 60
 """Rows that open to a learning curve: the first ones. Each takes a fortieth of a second to draw."""
-UNRANKED = frozenset({"oracle"})
-"""Algorithms that are told the task, and so are never the best."""
 
 
 def html(board: Board) -> str:
@@ -79,7 +78,8 @@ def _templates() -> Environment:
     )
     found.filters |= {
         "ours": text.ours, "published": text.published, "spread": text.spread, "duration": text.duration,
-        "signed": text.signed, "command": command, "file": lambda record: file_name(dict(record)), "tone": tone,
+        "signed": text.signed, "about": text.about, "command": command, "tone": tone,
+        "file": lambda record: file_name(dict(record)),
         "look": look_of, "shown": shown, "links": text.links, "code": _code, "values": dict[str, str].values,
     }  # fmt: skip
     found.globals |= {
@@ -126,8 +126,8 @@ def _matrix(board: Board, metric: str) -> Mapping[str, Any]:
 
 
 def _best(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """The cell with the highest score, and those whose intervals do not tell them from it; none of a single one."""
-    ran = [(cell, cell.line.verdict.measured) for cell in cells if cell.line and cell.algorithm not in UNRANKED]
+    """The learner with the highest score, and those whose intervals do not tell them from it; none of a single one."""
+    ran = [(cell, cell.line.verdict.measured) for cell in cells if cell.line and cell.algorithm not in BASELINES]
     known = [(cell, Point(score.mean, score.ci95)) for cell, score in ran if score is not None]
     if len(known) > 1:
         top = max((score for _, score in known), key=lambda score: score.value)

@@ -76,10 +76,16 @@ def links(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def duration(seconds: float) -> str:
-    """ "3 days", "1 h 05 min", "12 min" or "34 s"."""
+    """ "1 h 05 min", "12 min" or "34 s"."""
     minutes = round(seconds / 60)
-    if minutes >= 48 * 60:
-        return f"{minutes / 1440:.0f} days"
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def about(seconds: float) -> str:
+    """ "3 days", "14 h", "12 min" or "34 s": an estimate, whose smaller parts are not known."""
+    for unit, size, least in (("days", 86_400, 2), ("h", 3600, 1), ("min", 60, 1)):
+        if seconds >= least * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
