@@ -77,6 +77,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "cheetah-dir": CheetahDirection(horizon=100, action_scale=10),
     "cheetah-dir-2019": CheetahDirection(horizon=200),
     "cheetah-dir-maml": CheetahDirection(**_RLLAB_CHEETAH),
+    "cheetah-dir-maml-damped": CheetahDirection(**_RLLAB_CHEETAH, joint_damping=1.5),
     "cheetah-dir-promp": CheetahDirection(horizon=100, action_scale=10, observes=("joints",)),
     "cheetah-dir-pearl": CheetahDirection(horizon=200),
     "cheetah-vel": CheetahVelocity(horizon=100, action_scale=10),

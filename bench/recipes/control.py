@@ -47,6 +47,7 @@ ENVIRONMENT_FIELDS: dict[str, Fields] = {
     "cheetah-dir": LINE_2020,
     "cheetah-dir-2019": LINE_2019,
     "cheetah-dir-maml": MAML_LINE | {"max_kl": 0.02, "iterations": 100},
+    "cheetah-dir-maml-damped": MAML_LINE | {"max_kl": 0.02, "iterations": 100},
     "cheetah-dir-promp": PROMP_LINE,
     "cheetah-vel": LINE_2020,
     "cheetah-vel-2019": LINE_2019,
@@ -72,6 +73,7 @@ settings of maml_rl."""
 BASELINE_FIELDS: dict[tuple[str, str], Fields] = {
     ("untrained", "navigation-maml"): {"activation": "tanh"},
     ("untrained", "cheetah-dir-maml"): {"inner_lr": 1.0},
+    ("untrained", "cheetah-dir-maml-damped"): {"inner_lr": 1.0},
     ("pretrained", "cheetah-dir-maml"): {"inner_lr": 0.2},
     ("pretrained", "cheetah-vel-maml"): {"inner_lr": 0.02},
     ("untrained", "ant-vel-maml"): {"inner_lr": 1.0},

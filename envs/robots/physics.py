@@ -68,6 +68,13 @@ def load_model(file: str, fields: tuple[str, ...] = ()) -> mujoco.MjModel:
     return model
 
 
+@functools.cache
+def damped_model(file: str, fields: tuple[str, ...], factor: float) -> mujoco.MjModel:
+    """A robot as of `load_model`, with that many times the damping of its joints; treat it as read-only."""
+    model = load_model(file, fields)
+    return scaled_models(model, {"dof_damping": np.full((1, model.nv), factor)})[0]
+
+
 def scaled_models(model: mujoco.MjModel, multipliers: Mapping[str, Floats]) -> list[mujoco.MjModel]:
     """One model a task, its parameters multiplied and every constant that follows from them recomputed.
 

@@ -176,3 +176,10 @@ def test_scaled_models_recompute_what_follows() -> None:
     np.testing.assert_allclose(heavy.body_subtreemass, 2 * model.body_subtreemass)
     assert heavy.dof_invweight0[0] < model.dof_invweight0[0]
     assert model.body_mass[1] == load_model("hopper.xml").body_mass[1], "the nominal robot is untouched"
+
+
+def test_joints_can_be_damped_and_the_nominal_robot_stays() -> None:
+    nominal, damped = (ENVIRONMENTS[name].model for name in ("cheetah-dir-maml", "cheetah-dir-maml-damped"))
+    np.testing.assert_allclose(damped.dof_damping, 1.5 * nominal.dof_damping)
+    assert nominal.dof_damping[3] == 6.0 and (nominal.dof_damping[:3] == 0).all()
+    assert damped is ENVIRONMENTS["cheetah-dir-maml-damped"].model, "compiled once"
