@@ -11,6 +11,7 @@ import torch
 
 from metabench.bench.training.options import Machine, Options
 from metabench.bench.training.run import execute, retest
+from metabench.bench.training.trained import trained_in
 from metabench.bench.training.trainer import Trainer
 from metabench.bench.worlds import resolve
 from metabench.vision import episodes
@@ -84,7 +85,7 @@ def test_a_run_resumes_on_an_accelerator(tmp_path, monkeypatch):
                 execute(recipe("maml", "glyphs-5w1s", {}), Options(out=tmp_path / "card"), ALL_AT_ONCE)
         found = execute(recipe("maml", "glyphs-5w1s", {}), Options(out=tmp_path / "card"), ALL_AT_ONCE)
         more = recipe("maml", "glyphs-5w1s", {"test_tasks": 5})
-        tested = retest(recipe("maml", "glyphs-5w1s", {}), 0, tmp_path / "card", more, ALL_AT_ONCE, False)
+        tested = retest(trained_in(tmp_path / "card"), more, ALL_AT_ONCE, False)
     assert logged(tmp_path / "card") == pytest.approx(logged(tmp_path / "cpu"), rel=1e-4, nan_ok=True)
     assert found["test"]["mean"] == pytest.approx(whole["test"]["mean"], rel=1e-4)
     assert len(tested["per_task"]) == 5

@@ -115,7 +115,7 @@ def test_ways_and_images_that_are_not_there_end_in_one_line(here: Path, capsys: 
     capsys.readouterr()
     assert main(["run", "protonet", "mine-5w1s", *SMALL.split()]) == 2
     assert "mine val: episodes of 5 ways need as many classes, and the split has 3" in capsys.readouterr().err
-    assert main(["run", "protonet", "mine-3w1s", "--train-queries", "8", "--threads", "1"]) == 2
+    assert main(["run", "protonet", "mine-3w1s", "--queries", "3", "--train-queries", "8", "--threads", "1"]) == 2
     assert "has 8 images, but an episode takes 9 of each class" in capsys.readouterr().err
     assert main(["run", "protonet", "mien-3w1s"]) == 2
     assert "no benchmark 'mien-3w1s'" in capsys.readouterr().err
