@@ -45,12 +45,12 @@ CONTROL: Mapping[str, Any] = {
 
 
 CHEETAH: Mapping[str, Any] = {
-    "meta_batch": 6, "rollouts": 6, "iterations": 10, "val_every": 10, "val_tasks": 2, "test_tasks": 20,
+    "meta_batch": 8, "rollouts": 10, "iterations": 10, "val_every": 10, "val_tasks": 2, "test_tasks": 20,
     "test_steps": 1, "inner_lr": 1.0, "max_kl": 0.3,
 }  # fmt: skip
 """The same for the cheetah's direction. Long steps, inside and outside, show in ten iterations that one update tells
-the policy which way to run: five seeds return 14 to 61 after it; with the inner gradients turned round two returned −2
-and −5. Rounding alone has moved a seed by 18, hence the margin."""
+the policy which way to run: from about 0 before it five seeds come to between 41 and 102. Another machine's rounding
+makes other seeds of them, hence the margin: what is not learned at all falls short by more."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ WORK: tuple[Work, ...] = (
     Work("metaoptnet-rr", "glyphs-5w1s", IMAGES, ("trace",)),
     Work("maml", "glyphs-5w5s", {**IMAGES, "norm": "support", "inner_steps": 2, "clip": 0.1}, ("trace",)),
     Work("maml-promp", "navigation", CONTROL, ("trace",)),
-    Work("maml", "cheetah-dir", CHEETAH, ("score",), margin=25.0),
+    Work("maml", "cheetah-dir", CHEETAH, ("score",), margin=60.0),
 )
 """All that is checked. A line more is a row more of each of its kinds."""
 
