@@ -99,9 +99,8 @@ class CheetahDirection(HalfCheetah):
                            (20); ±10
         cheetah-dir-2019   pytorch-maml-rl@493e677 (August 2019) HalfCheetahDir-v1; 200; 0.05 s; joints, torso (20); ±1
         cheetah-dir-maml   cbfinn/maml_rl@9c8e2eb; 200; 0.01 s; joints, com (20), velocity of the centre of mass; ±1
-        cheetah-dir-maml-damped  the same with 1.5 times the damping of the joints: with the model's own, untrained
-                           policies pay 39.0 ± 2.7 for control, with this 36, which is what the published ones pay,
-                           measured in MuJoCo 1.31. A stand-in for that simulator, and metabench's own
+        cheetah-dir-maml-damped  the same with 1.5 times the damping of the joints, with which untrained policies have
+                           the published return before any update; metabench's own, to tell what the simulator does
         cheetah-dir-promp  jonasrothfuss/ProMP@93ae339; 100; 0.05 s; joints (17); ±10
         cheetah-dir-pearl  katerakelly/oyster@44e20fd; 200; 0.05 s; joints, torso (20); ±1. There the two tasks are
                            fixed.
