@@ -8,14 +8,13 @@ against the code.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from metabench.bench.cli.flags import flags_of
 from metabench.bench.cli.verbs import VERBS, usage
+from metabench.bench.flags import flag_fields, flag_of, flags_of
 from metabench.bench.leaderboard.protocol import FIELDS, NOTED, TASK
 from metabench.bench.recipes.recipe import ControlRecipe, FewShotRecipe
 from metabench.bench.training.dry_run import meanings
@@ -75,20 +74,11 @@ def table(kind: type, *, title: bool) -> Iterator[str]:
 
 
 def explained(kind: type) -> Iterator[tuple[str, list[str], str]]:
-    """(flag, the words that may follow it, its meaning); a field that is a dataclass gives its own."""
-    known = {"--" + name.replace("_", "-"): text for name, text in all_meanings(kind).items()}
+    """(flag, the words that may follow it, its meaning); what turns a flag off is not told."""
+    told = {flag_of(name): meanings(owner)[name] for name, (_, owner) in flag_fields(kind).items()}
     for flag, values in flags_of(kind).items():
-        if flag in known:
-            yield flag, values, known[flag]
-
-
-def all_meanings(kind: type) -> dict[str, str]:
-    """Field -> meaning, those of `Machine` among them where the dataclass holds one."""
-    inner = {"machine": Machine, "options": Options}
-    found = meanings(kind)
-    for field in dataclasses.fields(kind):
-        found |= meanings(inner[field.name]) if field.name in inner else {}
-    return found
+        if flag in told:
+            yield flag, values, told[flag]
 
 
 def summary(kind: type) -> str:

@@ -13,9 +13,9 @@ from typing import Literal, get_args
 import tyro
 
 from metabench.bench.cli import data_arguments
-from metabench.bench.cli.flags import Flags, flags_of
 from metabench.bench.cli.names import names
 from metabench.bench.cli.verbs import VERBS
+from metabench.bench.flags import Flags, flags_of
 from metabench.bench.speed.arguments import SUITES
 from metabench.bench.training.options import Machine, Options
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import metabench
-from metabench.bench.cli.flags import Flags, flags_of
+from metabench.bench.flags import Flags, flags_of
 from metabench.vision.data.places import DataError, cache_root, data_root
 
 HEAVY = "metabench.bench.worlds"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from metabench.bench.cli.flags import dataclasses_in
+from metabench.bench.flags import dataclasses_in
 
 
 @dataclass(frozen=True)

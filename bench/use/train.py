@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from metabench.bench.flags import flag_fields
 from metabench.bench.recipes.recipe import RecipeError
 from metabench.bench.text import unknown
 from metabench.bench.training.options import Machine, Options
@@ -34,7 +35,7 @@ def run(algorithm: str, benchmark: str, schedule: str = "paper", **fields: Any) 
     """
     plain = resolve(algorithm, benchmark, schedule)
     parts: tuple[Any, ...] = (plain, Options(), Machine())
-    kinds = [_open_fields(part) for part in parts]
+    kinds = [_fields(part) for part in parts]
     if strange := sorted(fields.keys() - {name for known in kinds for name in known}):
         raise RecipeError(unknown("field", strange[0], [name for known in kinds for name in known]))
     recipe, options, machine = (
@@ -47,13 +48,10 @@ def run(algorithm: str, benchmark: str, schedule: str = "paper", **fields: Any) 
     return execute(recipe, options, machine, shlex.join(["metabench", "run", algorithm, benchmark, *words]))
 
 
-def _open_fields(part: Any) -> Mapping[str, Any]:
-    """The fields that a flag sets, with their types."""
-    hints = typing.get_type_hints(type(part))
+def _fields(part: Any) -> Mapping[str, Any]:
+    """The fields that `run` takes, with their types."""
     shut = ("schedule", "seeds", "dry_run")
-    return {
-        f.name: hints[f.name] for f in dataclasses.fields(part) if f.name not in shut and "Suppress" not in str(f.type)
-    }
+    return {name: hint for name, (hint, _) in flag_fields(type(part)).items() if name not in shut}
 
 
 def _as(kind: Any, name: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from metabench.bench.flags import flag_fields, flag_of
 from metabench.bench.recipes.recipe import Recipe, RecipeError
 from metabench.bench.worlds import resolve, world_of
 
@@ -61,12 +62,12 @@ def _plain(recipe: Recipe, schedule: str) -> Recipe:
 def _flags(recipe: Recipe, schedule: str) -> list[str] | None:
     """The flags that lead from a named schedule to the recipe; None where there is none for a field that differs."""
     plain = _plain(recipe, schedule)
-    words = [] if schedule == SCHEDULES[0] else ["--schedule", schedule]
+    words, settable = [] if schedule == SCHEDULES[0] else ["--schedule", schedule], flag_fields(type(recipe))
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
         if field.name == "schedule" or value == getattr(plain, field.name, None):
             continue
-        if type(plain) is not type(recipe) or "Suppress" in str(field.type):
+        if type(plain) is not type(recipe) or field.name not in settable:
             return None
         words += flag(field.name, value)
     return words
@@ -74,10 +75,9 @@ def _flags(recipe: Recipe, schedule: str) -> list[str] | None:
 
 def flag(name: str, value: Any) -> list[str]:
     """A field as the command line takes it: ["--lr-factors", "5", "0.5"], ["--no-sees-task"]."""
-    name = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}", *_words(value)]
+    if value is False:
+        return [flag_of(f"no_{name}")]
+    return [flag_of(name)] if value is True else [flag_of(name), *_words(value)]
 
 
 def _words(value: Any) -> list[str]:

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from metabench.bench.cli.verbs import VERBS
+from metabench.bench.flags import flags_of
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "generated" not in p.parts)
@@ -97,3 +100,12 @@ def test_the_tables_are_those_of_the_code(tmp_path: Path) -> None:
         {p.name: p.read_text(encoding="utf-8") for p in f.iterdir()} for f in (tmp_path, DOCS / "generated")
     )
     assert made == committed, "run `python docs/generate.py`"
+
+
+def test_every_flag_of_every_verb_is_in_the_reference() -> None:
+    """Those of a part that several verbs share too, such as what `evaluate` changes of a protocol."""
+    page = (DOCS / "generated" / "flags.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    for verb in VERBS.values():
+        flags = {flag for kind in verb.commands() for flag in flags_of(kind) if not flag.startswith("--no-")}
+        assert flags <= set(re.findall(r"^\| `(--[\w-]+)`", sections[verb.name], re.MULTILINE))

@@ -12,11 +12,11 @@ import pytest
 
 from metabench.bench.cli import data_arguments, names
 from metabench.bench.cli.completion import SCRIPTS, candidates
-from metabench.bench.cli.flags import dataclasses_in, flags_of
 from metabench.bench.cli.names import names as all_names
 from metabench.bench.cli.names import names_at_hand, remember
 from metabench.bench.cli.run import parse_run
 from metabench.bench.cli.verbs import VERBS, usage
+from metabench.bench.flags import dataclasses_in, flags_of
 from metabench.bench.training.options import Machine, Options
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 import tyro
@@ -16,23 +17,39 @@ _NO_FLAG = [get_args(marked[int])[1] for marked in (tyro.conf.Positional, tyro.c
 """What marks a field that is no flag."""
 
 
-def flags_of(kind: type) -> Flags:
-    """Flags of a dataclass; a field that is a dataclass itself gives its own (`tyro.conf.OmitArgPrefixes`)."""
-    found: Flags = {}
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        if name not in {field.name for field in dataclasses.fields(kind)}:
-            continue
+def flag_fields(kind: type) -> Mapping[str, tuple[Any, type]]:
+    """Field that a flag sets -> (its type, the dataclass that defines it).
+
+    A field that is a dataclass itself gives its own fields, as under `tyro.conf.OmitArgPrefixes`.
+    """
+    found: dict[str, tuple[Any, type]] = {}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
         inner, *marks = get_args(hint) if get_origin(hint) is typing.Annotated else (hint,)
         if any(mark is none for mark in marks for none in _NO_FLAG):
             continue
         if isinstance(inner, type) and dataclasses.is_dataclass(inner):
-            found |= flags_of(inner)
-            continue
-        flag = "--" + name.replace("_", "-")
+            found |= flag_fields(inner)
+        else:
+            found[field.name] = inner, kind
+    return found
+
+
+def flags_of(kind: type) -> Flags:
+    """Flags of a dataclass, and of those that it holds."""
+    found: Flags = {}
+    for name, (inner, _) in flag_fields(kind).items():
+        flag = flag_of(name)
         found[flag] = [str(choice) for choice in get_args(inner)] if get_origin(inner) is Literal else []
         if inner is bool:
             found["--no-" + flag[2:]] = []
     return found
+
+
+def flag_of(field: str) -> str:
+    """The flag of a field: "inner_lr" -> "--inner-lr"."""
+    return "--" + field.replace("_", "-")
 
 
 def dataclasses_in(hint: Any) -> list[type]:
